@@ -1,0 +1,103 @@
+"""The command lines: read arguments and a config, hand over, and turn what goes wrong into lines and exit statuses."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from ganmix.config.base import Section
+from ganmix.config.describe import describe, json_schema
+from ganmix.config.reader import dump_config, read_config
+from ganmix.errors import DivergedError, UserError
+
+Config = TypeVar("Config", bound=Section)
+
+
+def train_gan(arguments: Sequence[str] | None = None) -> int:
+    """Train a GAN from a config; return the exit status."""
+    from ganmix.config.gan import GanConfig
+
+    def run(config: GanConfig, path: Path) -> None:
+        from ganmix.runs.gan import run_gan
+
+        run_gan(config, path)
+
+    return _train("train_gan.py", GanConfig, run, arguments)
+
+
+def train_classifier(arguments: Sequence[str] | None = None) -> int:
+    """Train a classifier from a config; return the exit status."""
+    from ganmix.config.classifier import ClassifierConfig
+
+    def run(config: ClassifierConfig, path: Path) -> None:
+        from ganmix.runs.classifier import run_classifier
+
+        run_classifier(config, path)
+
+    return _train("train_classifier.py", ClassifierConfig, run, arguments)
+
+
+def exit_status(work: Callable[[], None]) -> int:
+    """Run `work`; print what a user can do something about as lines on stderr; return the exit status."""
+    try:
+        work()
+    except UserError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        return error.exit_status
+    except DivergedError as error:
+        print(f"diverged: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("stopped at once; a training goes on from its last checkpoint", file=sys.stderr)
+        return 130
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return UserError.exit_status
+    except Exception as error:
+        # The loop's Stopped; importing it here would make every command wait for torch.
+        if type(error).__name__ != "Stopped":
+            raise
+        print(f"stopped by {error}; the same command goes on from here", file=sys.stderr)
+        return int(error.exit_status)  # type: ignore[attr-defined]
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Puts the config's keys, with type, default and meaning, below the usual help."""
+
+    model: type[Section]
+
+    def format_help(self) -> str:
+        return f"{super().format_help()}\nkeys of the config:\n{describe(self.model)}\n"
+
+
+def _train(
+    program: str,
+    model: type[Config],
+    run: Callable[[Config, Path], None],
+    arguments: Sequence[str] | None,
+) -> int:
+    parser = _Parser(prog=program, description="Train what CONFIG says. The same command again resumes, exactly.")
+    parser.model = model
+    parser.add_argument("config", type=Path, nargs="?", help="a YAML file; see configs/")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="replace a key: training.steps=100")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved config and stop")
+    parser.add_argument("--schema", action="store_true", help="print the config's JSON schema and stop")
+    options = parser.parse_intermixed_args(arguments)
+    if options.schema:
+        print(json_schema(model), end="")
+        return 0
+    if options.config is None:
+        parser.error("a config is needed")
+
+    def work() -> None:
+        config = read_config(model, options.config, options.overrides)
+        if options.dry_run:
+            print(dump_config(config), end="")
+        else:
+            run(config, options.config)
+
+    return exit_status(work)

@@ -1,0 +1,1 @@
+"""Configuration: the models, their reader and their description."""

@@ -1,0 +1,206 @@
+"""What `train_gan.py` reads: every key of a GAN's YAML, with its type, default and meaning."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ganmix.config.base import Count, CountOrZero, PositiveFloat, Section
+from ganmix.config.common import Data, Device, FolderData, Logging, Run
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class SnganGenerator(Section):
+    """Miyato et al. 2018: residual blocks, 1x1 convolutions on the shortcuts."""
+
+    name: Literal["sngan"]
+    z: Count = 128
+    """dimensions of the noise"""
+    width: Count = 256
+    """channels of every block"""
+    spectral_norm: bool = False
+    """normalise every weight by its largest singular value"""
+
+
+class AuthorsGenerator(Section):
+    """The Manifold Mixup authors': bare shortcuts, gain 1."""
+
+    name: Literal["authors"]
+    z: Count = 62
+    """dimensions of the noise"""
+    width: Count = 128
+    """channels of every block"""
+    spectral_norm: bool = False
+    """normalise every weight by its largest singular value"""
+
+
+class ConvGenerator(Section):
+    """A small convolutional network, 8 to 32 pixels."""
+
+    name: Literal["conv"]
+    z: Count = 64
+    """dimensions of the noise"""
+    width: Count = 32
+    """channels at full resolution; they double as the pixels halve"""
+    spectral_norm: bool = False
+    """normalise every weight by its largest singular value"""
+
+
+class SnganDiscriminator(Section):
+    """Miyato et al. 2018: residual blocks, sum over the pixels."""
+
+    name: Literal["sngan"]
+    width: Count = 128
+    """channels of every block"""
+    spectral_norm: bool = True
+    """normalise every weight by its largest singular value"""
+
+
+class AuthorsDiscriminator(Section):
+    """The Manifold Mixup authors': residual blocks, mean over the pixels."""
+
+    name: Literal["authors"]
+    width: Count = 128
+    """channels of every block"""
+    stem: CountOrZero = 0
+    """channels of a bare convolution before the first block (16 in the authors' code); 0: none"""
+    spectral_norm: bool = False
+    """normalise every weight by its largest singular value"""
+
+
+class ConvDiscriminator(Section):
+    """A small convolutional network, 8 to 32 pixels."""
+
+    name: Literal["conv"]
+    width: Count = 32
+    """channels at full resolution; they double as the pixels halve"""
+    spectral_norm: bool = True
+    """normalise every weight by its largest singular value"""
+
+
+class Loss(Section):
+    """The adversarial loss."""
+
+    name: Literal["non_saturating", "hinge", "wasserstein"]
+    """of the logits; GAN-GP and SN-GAN of the paper are non_saturating"""
+
+
+class ZeroCentredReal(Section):
+    """weight * E ||grad D||^2 over real images."""
+
+    name: Literal["zero_centred_real"]
+    weight: PositiveFloat
+    """gamma"""
+    of: Literal["logit", "sigmoid"] = "logit"
+    """the gradient of which output (authors' code: sigmoid)"""
+    own_step: bool = False
+    """true: an optimizer step of its own after D's (authors' code); false: a term of D's loss"""
+
+
+class Interpolate(Section):
+    """weight * E (||grad D|| - 1)^2 between real and fake images (Gulrajani et al. 2017)."""
+
+    name: Literal["interpolate"]
+    weight: PositiveFloat
+    """gamma"""
+    own_step: bool = False
+    """true: an optimizer step of its own after D's; false: a term of D's loss"""
+
+
+class Mixup(Section):
+    """Discriminator mixup, equations 1 to 3 of the paper."""
+
+    alpha: PositiveFloat = 0.2
+    """of Beta(alpha, alpha)"""
+    stages: Annotated[tuple[CountOrZero | str, ...], Field(min_length=1)] = (0,)
+    """where to mix, one drawn each step: numbers or names; 0 is the input, k the output of the k-th stage"""
+    pairs: Annotated[tuple[Literal["FR", "FF"], ...], Field(min_length=1)] = ("FR", "FF")
+    """fake with real (eq. 2), fake with fake (eq. 3)"""
+    clamp: bool = True
+    """lambda becomes min(lambda, 1 - lambda), so that mixes are mostly fake"""
+    lam_per: Literal["sample", "batch"] = "sample"
+    """one lambda for each image, or for the whole batch"""
+    labels: Literal["fake", "soft"] = "fake"
+    """what D shall call a mix: fake (the paper), or real to the degree lambda"""
+    block_gradients: bool = False
+    """no gradient of a mix reaches the stages below it"""
+    generator_sees_mixes: bool = False
+    """the original objective, eq. 1: D sees soft-labelled FR mixes alone, and G maximises D's loss"""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(set(self.pairs)) != len(self.pairs):
+            raise ValueError(f"pairs must not repeat, got {list(self.pairs)}")
+        if self.generator_sees_mixes and (self.labels != "soft" or self.pairs != ("FR",) or self.block_gradients):
+            raise ValueError("generator_sees_mixes (eq. 1) needs labels: soft, pairs: [FR] and block_gradients: false")
+        return self
+
+
+class Training(Section):
+    """Optimisation."""
+
+    steps: Count
+    """generator steps"""
+    batch_size: Count = 64
+    """real images in a D step, and fakes in a D and a G step"""
+    n_dis: Count = 1
+    """D steps for each G step, each on a fresh batch"""
+    lr: PositiveFloat = 2e-4
+    """Adam's learning rate, of G and D"""
+    betas: tuple[Beta, Beta] = (0.0, 0.9)
+    """Adam's"""
+    decay: Literal["constant", "linear"] = "constant"
+    """linear: the learning rate falls to 0 over the steps"""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """decay of an exponential moving average of G, which is then what is shown and scored"""
+
+
+class Evaluation(Section):
+    """Scores, and the protocol they are measured by."""
+
+    extractor: str = "inception"
+    """inception, a shipped classifier (digits, fashion_mnist), or a classifier's .safetensors file"""
+    weights: str | None = None
+    """file of the Inception weights, where they cannot be downloaded"""
+    every: Count | None = None
+    """steps between evaluations; null: at the end only"""
+    at_start: bool = False
+    """score the untrained generator too"""
+    num_fake: Count = 50_000
+    """generated images"""
+    reference: Literal["train", "test"] = "train"
+    """real images to compare with"""
+    precision_recall: bool = False
+    """measure precision and recall too, whose time grows with the square of the images"""
+
+
+class PaperRow(Section):
+    """A row of Table 6 (arXiv 1806.05236 v1)."""
+
+    row: str
+    """the row's name"""
+    inception: PositiveFloat
+    """Inception score"""
+    inception_std: PositiveFloat
+    """its +-: over 10 splits, averaged over 3 runs"""
+    fid: PositiveFloat
+    """FID"""
+
+
+class GanConfig(Section):
+    """A GAN training."""
+
+    run: Run = Run()
+    data: Annotated[Data | FolderData, Field(discriminator="name")]
+    generator: Annotated[SnganGenerator | AuthorsGenerator | ConvGenerator, Field(discriminator="name")]
+    discriminator: Annotated[SnganDiscriminator | AuthorsDiscriminator | ConvDiscriminator, Field(discriminator="name")]
+    loss: Loss
+    penalty: Annotated[ZeroCentredReal | Interpolate, Field(discriminator="name")] | None = None
+    mixup: Mixup | None = None
+    training: Training
+    logging: Logging = Logging()
+    evaluation: Evaluation | None = None
+    """null: no scores"""
+    device: Device = Device()
+    paper: PaperRow | None = None
+    """the row of the paper that this config repeats, for reports"""

@@ -1,0 +1,72 @@
+"""A small convolutional pair for images of 8 to 32 pixels, in the manner of DCGAN (Radford et al. 2015)."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganmix.networks.layers import FromNoise, ToImage, initialise, num_doublings, spectrally_normalise
+from ganmix.networks.resample import ConvDownsample2d, UpsampleConv2d
+from ganmix.networks.staged import Staged
+
+
+class UpStage(nn.Module):
+    """BN, ReLU, upsample, conv: [N, I, H, W] -> [N, O, 2H, 2W]."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.bn = nn.BatchNorm2d(in_channels)
+        self.conv = UpsampleConv2d(in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.relu(self.bn(x)))
+
+
+class DownStage(nn.Module):
+    """Conv, pool, LeakyReLU 0.1: [N, I, 2H, 2W] -> [N, O, H, W]."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.conv = ConvDownsample2d(in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.conv(x), 0.1)
+
+
+class FlatLogit(nn.Module):
+    """Linear over all pixels: [N, C, 4, 4] -> logits [N]."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.linear = nn.Linear(channels * 16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x.flatten(1)).squeeze(1)
+
+
+class ConvGenerator(Staged):
+    """Noise [N, z] -> images [N, C, R, R] in [-1, 1]; channels halve as pixels double, down to `width`."""
+
+    def __init__(self, resolution: int, image_channels: int, *, z: int, width: int, spectral_norm: bool):
+        channels = [width << i for i in reversed(range(_num_stages(resolution) + 1))]
+        ups = {f"up{i + 1}": UpStage(*channels[i : i + 2]) for i in range(len(channels) - 1)}
+        super().__init__({"noise": FromNoise(z, channels[0]), **ups, "image": ToImage(width, image_channels)})
+        initialise(self)
+        if spectral_norm:
+            spectrally_normalise(self)
+
+
+class ConvDiscriminator(Staged):
+    """Images [N, C, R, R] -> logits [N]; channels double from `width` as pixels halve to 4."""
+
+    def __init__(self, resolution: int, image_channels: int, *, width: int, spectral_norm: bool):
+        channels = [image_channels, *(width << i for i in range(_num_stages(resolution)))]
+        downs = {f"down{i + 1}": DownStage(*channels[i : i + 2]) for i in range(len(channels) - 1)}
+        super().__init__({**downs, "head": FlatLogit(channels[-1])})
+        initialise(self)
+        if spectral_norm:
+            spectrally_normalise(self)
+
+
+def _num_stages(resolution: int) -> int:
+    if resolution > 32:
+        raise ValueError(f"the conv pair is made for 8 to 32 pixels, got resolution {resolution}")
+    return num_doublings(resolution)

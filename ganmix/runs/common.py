@@ -1,0 +1,91 @@
+"""What every run does around its algorithm: its folder, its data, its seeds."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from ganmix.config.base import Section
+from ganmix.config.common import Data, Device, FolderData
+from ganmix.config.reader import differences, dump_config, read_config
+from ganmix.data import ImageData, load_images, read_folder
+from ganmix.errors import UserError
+from ganmix.training.checkpoint import write_atomically
+from ganmix.training.device import hardware, has_fast_bf16
+from ganmix.training.run_folder import RunFolder
+
+# What may change between the start of a run and its resumption, without making it another run.
+CHANGEABLE = (
+    "run.dir",
+    "data.root",
+    "data.path",
+    "training.steps",
+    "logging",
+    "evaluation",
+    "device",
+    "paper",
+)
+
+
+def open_run(folder: RunFolder, config: Section) -> None:
+    """Write the resolved config into a new run's folder, or check that it is the one this run began with.
+
+    Raises:
+        UserError: a key differs that makes it another run; each is named.
+    """
+    if folder.config.exists():
+        old = read_config(type(config), folder.config)
+        problems = [
+            f"{folder.path} was started with {key} = {before!r}, and now it is {after!r}"
+            for key, before, after in differences(old, config)
+            if not any(key == name or key.startswith(name + ".") for name in CHANGEABLE)
+        ]
+        if problems:
+            raise UserError([*problems, "take another run.dir for another run, or delete that one"])
+    write_atomically(folder.config, dump_config(config).encode())
+
+
+def read_data(data: Data | FolderData, split: str) -> ImageData:
+    """Read the images that a config names; a folder has one split."""
+    if isinstance(data, FolderData):
+        return read_folder(data.path, resolution=data.resolution, channels=data.channels, skip_broken=data.skip_broken)
+    return load_images(data.name, split, root=data.root, resolution=data.resolution)
+
+
+def run_path(run_dir: str | None, config_path: Path) -> Path:
+    """Return the run's folder: the config's, or runs/ and the config file's name."""
+    return Path(run_dir) if run_dir else Path("runs") / config_path.stem
+
+
+def child_seeds(seed: int, num: int) -> list[int]:
+    """Return seeds for `num` independent random streams of one run."""
+    return torch.randint(2**62, (num,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def introduce(
+    data: ImageData,
+    parts: Mapping[str, str],
+    settings: Device,
+    device: torch.device,
+    folder: RunFolder,
+    step: int,
+) -> None:
+    """Say what is about to be trained, on what and where."""
+    size = f"{data.resolution}x{data.resolution}, {data.channels} channel{'s' if data.channels > 1 else ''}"
+    resumed = f", resumed at step {step}" if step else ""
+    lines = {
+        "data": f"{data.name} {data.split}: {data.num_images} images, {size}",
+        **parts,
+        "device": f"{hardware(device)}, {'bfloat16 autocast' if settings.bf16 else 'float32'}",
+        "run": f"{folder.path}{resumed}",
+    }
+    for name, text in lines.items():
+        say(f"{name:<12} {text}")
+    if settings.bf16 and not has_fast_bf16(device):
+        say("warning: this device emulates bfloat16; device.bf16=false is faster on it")
+
+
+def say(text: str) -> None:
+    """Print a line for the person at the terminal; stdout stays free."""
+    print(text, file=sys.stderr)

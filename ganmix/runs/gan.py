@@ -1,0 +1,297 @@
+"""A GAN config made into a running training: built, resumed, watched, scored."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganmix.config.gan import Evaluation, GanConfig
+from ganmix.config.reader import dump_config
+from ganmix.data import BatchOrder, ImageBatches, ImageData, to_float
+from ganmix.errors import UserError
+from ganmix.evaluation import Extractor, Reference, fidelity_scores, get_extractor, images_digest, protocol
+from ganmix.evaluation.sampling import generate, sample_images
+from ganmix.losses import GAN_LOSSES, PENALTIES
+from ganmix.networks import DISCRIMINATORS, GENERATORS, Staged, is_affine, resolve_stages
+from ganmix.runs.common import child_seeds, introduce, open_run, read_data, run_path, say
+from ganmix.training.checkpoint import BEST, save_checkpoint
+from ganmix.training.device import check_compiler, find_device
+from ganmix.training.gan import GanTrainer, MixupSettings, PenaltySettings
+from ganmix.training.loop import Action, resume, train
+from ganmix.training.recorder import Recorder
+from ganmix.training.run_folder import RunFolder, append_line, read_lines
+
+GRID = 64  # images in a sample grid
+SCORE_SEED = 2020  # of the noise that is scored: the same in every run, so that scores differ by the generators
+IS_SPLITS = 10
+KID_SUBSET = 1000
+NEIGHBOURS = 3
+
+
+def run_gan(config: GanConfig, config_path: Path) -> None:
+    """Train what the config says, from where its run stands; print where the results are.
+
+    Raises:
+        UserError, DivergedError, Stopped: see errors.py and loop.py.
+    """
+    device = find_device(config.device.name)
+    if config.device.compile:
+        check_compiler(device)
+    data = read_data(config.data, "train")
+    trainer = build_trainer(config, data, device)
+    scorer = Scorer(config, config.evaluation, data, device) if config.evaluation else None
+    folder = RunFolder(run_path(config.run.dir, config_path))
+    open_run(folder, config)
+    recorder_state = resume(folder, trainer)
+    steps = config.training.steps
+    if trainer.steps_done >= steps and _is_scored(folder, scorer, trainer.steps_done):
+        say(f"{folder.path} is finished ({trainer.steps_done} steps); training.steps={2 * steps} would go on")
+        return
+    introduce(data, _parts(config, trainer), config.device, device, folder, trainer.steps_done)
+    _note_input_mixup(trainer, to_float(data.images[:1]))
+    images_per_step = config.training.n_dis * config.training.batch_size
+    recorder = Recorder(folder, trainer.steps_done, steps, images_per_step, recorder_state)
+    watch = Watch(config, data, trainer, recorder)
+    actions = [Action(watch.show_samples, config.logging.images_every, at_start=True)]
+    if scorer is not None:
+        score = partial(_score, scorer, trainer, folder, recorder)
+        actions.append(Action(score, scorer.settings.every, scorer.settings.at_start, slow=True))
+    try:
+        watch.show_setting()
+        train(
+            trainer,
+            recorder,
+            folder,
+            total_steps=steps,
+            scalars_every=config.logging.scalars_every,
+            checkpoint_every=config.logging.checkpoint_every,
+            actions=actions,
+            extra_scalars=watch.extra_scalars,
+        )
+        watch.show_result(folder)
+    finally:
+        recorder.close()
+    say(f"samples      {folder.samples}/fakes_{steps:06d}.png")
+    say(f"TensorBoard  tensorboard --logdir {folder.path}")
+    if scorer is not None:
+        say(f"scores       {folder.scores}")
+        for line in score_lines(read_lines(folder.scores)):
+            say(f"             {line}")
+
+
+def build_trainer(config: GanConfig, data: ImageData, device: torch.device) -> GanTrainer:
+    """Build networks, losses, batches and random streams of a config, before any step."""
+    training = config.training
+    init_seed, order_seed, noise_seed, plan_seed = child_seeds(config.run.seed, 4)
+    with torch.random.fork_rng():
+        torch.manual_seed(init_seed)
+        networks = [_build("generator", config, data), _build("discriminator", config, data)]
+    memory_format = torch.channels_last if config.device.channels_last else torch.contiguous_format
+    generator, discriminator = (network.to(device).to(memory_format=memory_format) for network in networks)
+    noise_generator = torch.Generator(device).manual_seed(noise_seed)
+    batches = ImageBatches(
+        data.images.to(device),
+        None,
+        BatchOrder(data.num_images, training.batch_size, order_seed, device),
+        flip=config.data.flip,
+        dequantise=config.data.dequantise,
+        generator=noise_generator,
+    )
+    return GanTrainer(
+        generator,
+        discriminator,
+        batches,
+        noise_size=config.generator.z,
+        loss=GAN_LOSSES[config.loss.name],
+        penalty=_penalty(config),
+        mixup=_mixup(config, discriminator, data),
+        n_dis=training.n_dis,
+        lr=training.lr,
+        betas=training.betas,
+        decay=training.decay,
+        total_steps=training.steps,
+        ema=training.ema,
+        noise_generator=noise_generator,
+        plan_generator=torch.Generator().manual_seed(plan_seed),
+        bf16=config.device.bf16,
+        compile=config.device.compile,
+    )
+
+
+def _build(role: str, config: GanConfig, data: ImageData) -> Staged:
+    section = getattr(config, role)
+    table = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}[role]
+    keys = section.model_dump(exclude={"name"})
+    try:
+        return table[section.name](data.resolution, data.channels, **keys)
+    except ValueError as error:
+        raise UserError(f"{role}: {error}; data.resolution sets another") from None
+
+
+def _penalty(config: GanConfig) -> PenaltySettings | None:
+    section = config.penalty
+    if section is None:
+        return None
+    options = section.model_dump(exclude={"name", "weight", "own_step"})
+    return PenaltySettings(partial(PENALTIES[section.name], **options), section.weight, section.own_step)
+
+
+def _mixup(config: GanConfig, discriminator: Staged, data: ImageData) -> MixupSettings | None:
+    if config.mixup is None:
+        return None
+    try:
+        stages = resolve_stages(config.mixup.stages, discriminator.boundaries)
+    except ValueError as error:
+        raise UserError(f"mixup.stages: {error}") from None
+    return MixupSettings(**config.mixup.model_dump(exclude={"stages"}), stages=tuple(stages))
+
+
+class Scorer:
+    """Scores a generator by the config's protocol; everything it needs is there before training starts."""
+
+    def __init__(self, config: GanConfig, settings: Evaluation, train_data: ImageData, device: torch.device):
+        if config.data.name == "folder" and settings.reference == "test":
+            raise UserError("evaluation.reference: a folder of images has no test split")
+        self.settings = settings
+        self.extractor: Extractor = get_extractor(settings.extractor, settings.weights)
+        data = train_data if settings.reference == "train" else read_data(config.data, "test")
+        self.reference = Reference(data.images, data.name, data.split, images_digest(data.images))
+        self._noise_size = config.generator.z
+        self._device = device
+        smallest = min(settings.num_fake, data.num_images)
+        if smallest < IS_SPLITS:
+            raise UserError(f"evaluation: at least {IS_SPLITS} images are needed on either side, got {smallest}")
+        self.protocol = protocol(
+            self.extractor,
+            self.reference,
+            num_fake=settings.num_fake,
+            is_splits=IS_SPLITS,
+            kid_subset_size=KID_SUBSET,
+            neighbours=NEIGHBOURS,
+            seed=SCORE_SEED,
+            weights="ema" if config.training.ema else "live",
+            batch_norm="running",
+        )
+        self.fid = f"{self.extractor.prefix}FID"
+
+    def __call__(self, generator: nn.Module) -> dict[str, float]:
+        """Return the scores by their labels, which name the extractor where it is not Inception."""
+        scores = fidelity_scores(
+            sample_images(generator, self.settings.num_fake, self._noise_size, SCORE_SEED),
+            self.reference.images,
+            self.extractor,
+            real_digest=self.reference.digest,
+            device=self._device,
+            cache=Path(".cache") / "ganmix",
+            is_splits=IS_SPLITS,
+            kid_subset_size=KID_SUBSET,
+            neighbours=NEIGHBOURS,
+            precision_recall=self.settings.precision_recall,
+            seed=SCORE_SEED,
+        )
+        return {self.extractor.prefix + name: value for name, value in scores.items()}
+
+
+def _score(scorer: Scorer, trainer: GanTrainer, folder: RunFolder, recorder: Recorder, step: int) -> None:
+    earlier = [line for line in read_lines(folder.scores) if line["protocol"] == scorer.protocol]
+    if any(line["step"] == step for line in earlier):
+        return
+    scores = scorer(trainer.shown_generator)
+    recorder.scalars(step, {f"score/{name}": value for name, value in scores.items()})
+    if scores[scorer.fid] < min((line["scores"][scorer.fid] for line in earlier), default=float("inf")):
+        save_checkpoint(folder.checkpoints / BEST, {"algorithm": trainer.state_dict(), "scores": scores})
+    line = {"step": step, "scores": scores, "protocol": scorer.protocol}
+    append_line(folder.scores, line)
+    recorder.say(score_lines([line])[0])
+    recorder.restart_clock(step)
+
+
+def _is_scored(folder: RunFolder, scorer: Scorer | None, step: int) -> bool:
+    lines = read_lines(folder.scores)
+    return scorer is None or any(x["step"] == step and x["protocol"] == scorer.protocol for x in lines)
+
+
+def score_lines(lines: list[dict[str, Any]]) -> list[str]:
+    """Say scores in words, one line for each evaluation."""
+    return [
+        f"step {line['step']}: "
+        + ", ".join(f"{name} {value:.4g}" for name, value in line["scores"].items() if "_std" not in name)
+        + f" ({line['protocol']['num_fake']} generated, {line['protocol']['reference']['num']} real images)"
+        for line in lines
+    ]
+
+
+class Watch:
+    """What a person looks at: grids of the same noise, of real images and of mixes, lambda, the config."""
+
+    def __init__(self, config: GanConfig, data: ImageData, trainer: GanTrainer, recorder: Recorder):
+        self._config = config
+        self._trainer = trainer
+        self._recorder = recorder
+        draw = torch.Generator().manual_seed(config.run.seed)
+        self._noise = torch.randn(GRID, config.generator.z, generator=draw)
+        self._reals = to_float(data.images[torch.randperm(data.num_images, generator=draw)[:GRID]])
+        self._draw = draw
+
+    def show_setting(self) -> None:
+        """Write what does not change: the config and a grid of real images."""
+        self._recorder.writer.add_text("config", f"```yaml\n{dump_config(self._config)}```")
+        self._recorder.grid(0, "reals", self._reals, "reals.png")
+
+    def show_samples(self, step: int) -> None:
+        """Write a grid of generated images, and of mixes as the discriminator sees them at its input."""
+        fakes = generate(self._trainer.shown_generator, self._noise).cpu()
+        self._recorder.grid(step, "fakes", fakes)
+        plan, mixup = self._trainer.last_plan, self._trainer.mixup
+        if mixup is not None and plan is not None:
+            num = min(len(self._reals), GRID)
+            plan = mixup.plan(num, self._draw, torch.device("cpu")).replacing()
+            self._recorder.grid(step, "mixes", plan.mixes(torch.cat([self._reals, fakes[:num]]))[: 2 * GRID])
+
+    def extra_scalars(self) -> dict[str, float]:
+        """Return the learning rate, and write the histograms of the last step's lambda and stage."""
+        plan, step = self._trainer.last_plan, self._trainer.steps_done
+        if plan is not None:
+            self._recorder.writer.add_histogram("mix/lambda", plan.lam.float().cpu(), step)
+        return {"learning_rate": self._trainer.current_lr}
+
+    def show_result(self, folder: RunFolder) -> None:
+        """Write the config's numbers and the last scores side by side for TensorBoard's HParams."""
+        lines = read_lines(folder.scores)
+        scores: Mapping[str, float] = lines[-1]["scores"] if lines else {}
+        hparams = {key: value for key, value in _leaves(self._config.model_dump()) if value is not None}
+        self._recorder.writer.add_hparams(
+            hparams, {f"final/{name}": value for name, value in scores.items()}, run_name="."
+        )
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found = []
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            found += _leaves(value, f"{prefix}{key}.")
+        else:
+            found.append((prefix + key, value if isinstance(value, bool | int | float | str) else str(value)))
+    return found
+
+
+def _parts(config: GanConfig, trainer: GanTrainer) -> dict[str, str]:
+    size_g, size_d = (sum(p.numel() for p in net.parameters()) for net in (trainer.generator, trainer.discriminator))
+    parts = {
+        "networks": f"G {config.generator.name} {size_g:,} parameters, D {config.discriminator.name} {size_d:,}",
+        "loss": config.loss.name + (f", {config.penalty.name} x {config.penalty.weight}" if config.penalty else ""),
+    }
+    if trainer.mixup is not None:
+        names = ", ".join(trainer.discriminator.boundaries[k] for k in trainer.mixup.stages)
+        parts["mixup"] = f"{'+'.join(trainer.mixup.pairs)} at {names}, alpha {trainer.mixup.alpha}"
+    return parts
+
+
+def _note_input_mixup(trainer: GanTrainer, example: Tensor) -> None:
+    for k in trainer.mixup.stages if trainer.mixup is not None else ():
+        if k > 0 and is_affine(trainer.discriminator, k, example):
+            name = trainer.discriminator.boundaries[k]
+            say(f"note: mixing at '{name}' is input mixup, exactly: it is an affine image of the input")

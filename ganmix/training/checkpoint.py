@@ -1,0 +1,63 @@
+"""Checkpoints: one file of tensors and plain Python, replaced whole or not at all."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ganmix.errors import UserError
+
+LATEST = "latest.pt"
+PREVIOUS = "previous.pt"
+BEST = "best.pt"
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` to `path` so that a kill, or a full disk, at any moment leaves the old file or the new one.
+
+    Raises:
+        OSError: it cannot be written; the file that was there is intact.
+    """
+    # Into memory first: torch reports a full disk as a RuntimeError of its archive writer, a file as an OSError.
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(path, buffer.getbuffer())
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint; nothing in the file can run code.
+
+    Raises:
+        UserError: the file is missing or is not a checkpoint.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch.load has no error of its own: a zip's, a pickle's, an OSError, a RuntimeError
+        raise UserError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from error
+    return state
+
+
+def keep_previous(latest: Path) -> None:
+    """Keep the latest checkpoint as the previous one, while it also stays the latest until it is replaced."""
+    if latest.exists():
+        spare = latest.with_suffix(".link")
+        spare.unlink(missing_ok=True)
+        os.link(latest, spare)
+        spare.replace(latest.with_name(PREVIOUS))
+
+
+def write_atomically(path: Path, data: bytes | memoryview) -> None:
+    """Write a file under a temporary name, sync it, then rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,69 @@
+"""Where and how a run computes: device, precision, memory format, compilation."""
+
+import contextlib
+import platform
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ganmix.errors import UserError
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device called `name`; 'auto' is CUDA where there is one.
+
+    Raises:
+        UserError: the name is not a device's, or the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device.name: expected auto, cpu, cuda or cuda:N, got '{name}'") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device.name: {name} is not there; {torch.cuda.device_count()} CUDA devices are")
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device.name: expected auto, cpu, cuda or cuda:N, got '{name}'")
+    return device
+
+
+def autocast(device: torch.device, bf16: bool) -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which convolutions and matrix products run in bfloat16, or nothing changes."""
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
+
+
+def compiled(network: nn.Module) -> Callable[..., Any]:
+    """Return `torch.compile(network)`, which shares its parameters.
+
+    One graph for each stage a plan mixes at, with and without gradients of the weights: more than the default limit.
+    """
+    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+    return torch.compile(network, dynamic=False)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raise UserError where `device.compile` cannot work, before the first step does."""
+    if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
+        raise UserError("device.compile: on the CPU it needs a C++ compiler (g++ or clang++), and none is installed")
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Tell whether bfloat16 is computed by the hardware; elsewhere it is emulated, many times slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported()
+
+
+def hardware(device: torch.device) -> str:
+    """Return the device's name, with the number of threads for a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")
+    models = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    name = models[0].split(":")[1].strip() if models else platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} threads"

@@ -1,0 +1,292 @@
+"""GAN training with discriminator mixup: the D step, the penalty step and the G step, and nothing else.
+
+Manifold Mixup (arXiv 1806.05236 v1) section 4.4, equations 1 to 3.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ganmix.data import ImageBatches
+from ganmix.losses import GanLoss
+from ganmix.mixup import MixPlan, discriminator_plan
+from ganmix.networks import Staged
+from ganmix.training.device import autocast, compiled
+
+Discriminator = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class MixupSettings:
+    """How mixes are drawn and labelled; the drawing is `mixup.discriminator_plan`, whose arguments these are.
+
+    Args:
+        labels: 'fake', the paper's, or 'soft': real to the degree that real images weigh in the mix.
+        generator_sees_mixes: equation 1 in place of 2 and 3.
+    """
+
+    stages: tuple[int, ...]
+    alpha: float
+    pairs: tuple[str, ...] = ("FR", "FF")
+    clamp: bool = True
+    lam_per: str = "sample"
+    labels: str = "fake"
+    block_gradients: bool = False
+    generator_sees_mixes: bool = False
+
+    def plan(self, num: int, generator: torch.Generator, device: torch.device) -> MixPlan:
+        """Draw the plan of one step for `num` real and `num` fake images."""
+        return discriminator_plan(
+            num,
+            num,
+            stages=self.stages,
+            alpha=self.alpha,
+            generator=generator,
+            pairs=self.pairs,
+            clamp=self.clamp,
+            lam_per=self.lam_per,
+            append=not self.generator_sees_mixes,
+            block_gradients=self.block_gradients,
+        ).to(device)
+
+
+@dataclass(frozen=True)
+class PenaltySettings:
+    """A penalty of `losses.PENALTIES` with its options bound, its weight, and whether it has its own Adam step."""
+
+    function: Callable[..., Tensor]
+    weight: float
+    own_step: bool
+
+
+def discriminate(
+    discriminator: Discriminator,
+    real: Tensor,
+    fake: Tensor,
+    plan: MixPlan | None,
+    pairs: Iterable[str],
+    apart: bool,
+) -> dict[str, Tensor]:
+    """Return the logits [N] of real, fake and each pair's mixes, from one forward.
+
+    Args:
+        apart: True: a forward each for real, fake and mixes, as a discriminator with batch norm needs: its clean terms
+            must not see the mixes. The logits are the same without batch norm.
+    """
+    batch = torch.cat([real, fake])
+    kinds = ["real", "fake"] if plan is None else ["real", "fake", *pairs]
+    if plan is not None and not plan.append:
+        kinds = list(pairs)
+        logits = discriminator(batch, plan)
+    elif not apart:
+        logits = discriminator(batch, plan)
+    else:
+        clean = [discriminator(real), discriminator(fake)]
+        mixes = [] if plan is None else [discriminator(batch, plan.replacing())]
+        logits = torch.cat([*clean, *mixes])
+    return dict(zip(kinds, logits.float().chunk(len(kinds)), strict=True))
+
+
+def discriminator_terms(
+    loss: GanLoss, logits: Mapping[str, Tensor], plan: MixPlan | None, labels: str
+) -> dict[str, Tensor]:
+    """Return the terms of D's loss, each a mean over its logits; all weigh 1 in their sum (eq. 2 and 3)."""
+    terms = {}
+    for kind, f in logits.items():
+        if kind == "real":
+            term = loss.real(f)
+        elif kind == "fake" or labels == "fake" or kind == "FF":  # every mix counts as fake; an FF mix is fake
+            term = loss.fake(f)
+        else:
+            assert plan is not None
+            term = loss.soft(f, plan.lam[: len(f)] if plan.lam.ndim else plan.lam)
+        terms[kind] = term.mean()
+    return terms
+
+
+class GanTrainer:
+    """Trains a generator against a discriminator; `step` is one G step after `n_dis` D steps.
+
+    Args:
+        generator: noise [N, z] -> images [N, C, R, R].
+        discriminator: images -> logits [N], staged (`networks.staged` makes any network so).
+        batches: `next()` returns (real images, labels or None), float [N, C, R, R] on the device, N always the same;
+            its state is saved with the trainer's.
+        noise_size: z.
+        loss: of `losses.GAN_LOSSES`.
+        noise_generator: on the device, for the noise. plan_generator: on the CPU, for plans and penalties.
+        total_steps: G steps over which a linear `decay` of the learning rate reaches 0.
+        compile: run both networks through torch.compile, except in penalties, whose double backward it lacks.
+        bf16: bfloat16 autocast of both networks; losses and penalties stay in float32.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: Staged,
+        batches: ImageBatches,
+        *,
+        noise_size: int,
+        loss: GanLoss,
+        penalty: PenaltySettings | None = None,
+        mixup: MixupSettings | None = None,
+        n_dis: int = 1,
+        lr: float = 2e-4,
+        betas: tuple[float, float] = (0.0, 0.9),
+        decay: str = "constant",
+        total_steps: int,
+        ema: float | None = None,
+        noise_generator: torch.Generator,
+        plan_generator: torch.Generator,
+        bf16: bool = False,
+        compile: bool = False,
+    ):
+        self.generator = generator
+        self.discriminator = discriminator
+        self.batches = batches
+        self.noise_size = noise_size
+        self.loss = loss
+        self.penalty = penalty
+        self.mixup = mixup
+        self.n_dis = n_dis
+        self.lr = lr
+        self.decay = decay
+        self.total_steps = total_steps
+        self.noise_generator = noise_generator
+        self.plan_generator = plan_generator
+        self.device = next(generator.parameters()).device
+        self.steps_done = 0
+        self.last_plan: MixPlan | None = None
+        self._autocast = partial(autocast, self.device, bf16)
+        self._g: Callable[..., Tensor] = compiled(generator) if compile else generator
+        self._d: Discriminator = compiled(discriminator) if compile else discriminator
+        self._apart = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in discriminator.modules())
+        self._g_optimizer = torch.optim.Adam(generator.parameters(), lr, betas, fused=True)
+        self._d_optimizer = torch.optim.Adam(discriminator.parameters(), lr, betas, fused=True)
+        self._ema = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True) if ema else None
+
+    @property
+    def shown_generator(self) -> nn.Module:
+        """The generator to look at and to score: the moving average where there is one."""
+        return self.generator if self._ema is None else self._ema.module
+
+    def step(self) -> dict[str, Tensor]:
+        """Take `n_dis` D steps, each on a fresh real batch, then a G step; return what to record, 0-d tensors."""
+        for optimizer in (self._d_optimizer, self._g_optimizer):
+            for group in optimizer.param_groups:
+                group["lr"] = self.current_lr
+        for _ in range(self.n_dis):
+            real, _ = self.batches.next()
+            record = self.discriminator_step(real)
+        record |= self.generator_step(real)
+        self.steps_done += 1
+        return record
+
+    def discriminator_step(self, real: Tensor) -> dict[str, Tensor]:
+        """One step of D on real images [N, C, R, R] and as many new fakes: one forward, one backward."""
+        with torch.no_grad(), self._autocast():
+            fake = self._g(self._noise(len(real)))
+        plan = self._plan(len(real))
+        with self._autocast():
+            logits = self._discriminate(real, fake, plan)
+        terms = self._terms(logits, plan)
+        if self.penalty is not None and not self.penalty.own_step:
+            terms["penalty"] = self._weighted_penalty(real, fake)
+        norm = self._descend(self._d_optimizer, torch.stack(list(terms.values())).sum())
+        if self.penalty is not None and self.penalty.own_step:
+            terms["penalty"] = self._weighted_penalty(real, fake)
+            self._descend(self._d_optimizer, terms["penalty"])
+        record = _discriminator_record(terms, logits, norm)
+        return record if plan is None else {**record, "mix/stage": torch.tensor(float(plan.stage))}
+
+    def generator_step(self, real: Tensor) -> dict[str, Tensor]:
+        """One step of G; the real images are used by equation 1 alone, since otherwise G sees no mix."""
+        self.discriminator.requires_grad_(False)  # no gradients of D's weights: a third of its backward
+        with self._autocast():
+            fake = self._g(self._noise(len(real)))
+            if self.mixup is not None and self.mixup.generator_sees_mixes:
+                plan = self._plan(len(real))
+                (term,) = self._terms(self._discriminate(real, fake, plan), plan).values()
+                loss = -term  # Eq. 1: max over g
+            else:
+                loss = self.loss.generator(self._d(fake).float()).mean()
+        norm = self._descend(self._g_optimizer, loss)
+        self.discriminator.requires_grad_(True)
+        if self._ema is not None:
+            self._ema.update_parameters(self.generator)
+        return {"loss_G": loss.detach(), "gradient_norm/G": norm}
+
+    @property
+    def current_lr(self) -> float:
+        """The learning rate of the next step."""
+        return self.lr * (1 - self.steps_done / self.total_steps) if self.decay == "linear" else self.lr
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the next step depends on."""
+        return {
+            "steps_done": self.steps_done,
+            "noise_generator": self.noise_generator.get_state(),
+            "plan_generator": self.plan_generator.get_state(),
+            **{name: part.state_dict() for name, part in self._parts().items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was called."""
+        self.steps_done = state["steps_done"]
+        self.noise_generator.set_state(state["noise_generator"])
+        self.plan_generator.set_state(state["plan_generator"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "generator_optimizer": self._g_optimizer,
+            "discriminator_optimizer": self._d_optimizer,
+            "batches": self.batches,
+        }
+        return parts if self._ema is None else {**parts, "ema": self._ema}
+
+    def _noise(self, num: int) -> Tensor:
+        return torch.randn(num, self.noise_size, generator=self.noise_generator, device=self.device)
+
+    def _plan(self, num: int) -> MixPlan | None:
+        self.last_plan = self.mixup.plan(num, self.plan_generator, self.device) if self.mixup else None
+        return self.last_plan
+
+    def _discriminate(self, real: Tensor, fake: Tensor, plan: MixPlan | None) -> dict[str, Tensor]:
+        return discriminate(self._d, real, fake, plan, self.mixup.pairs if self.mixup else (), self._apart)
+
+    def _terms(self, logits: Mapping[str, Tensor], plan: MixPlan | None) -> dict[str, Tensor]:
+        return discriminator_terms(self.loss, logits, plan, self.mixup.labels if self.mixup else "fake")
+
+    def _weighted_penalty(self, real: Tensor, fake: Tensor) -> Tensor:
+        assert self.penalty is not None
+        penalty = self.penalty.function(self.discriminator, real, fake.float(), generator=self.plan_generator)
+        return self.penalty.weight * penalty
+
+    def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
+        optimizer.zero_grad()
+        loss.backward()
+        parameters = optimizer.param_groups[0]["params"]
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        optimizer.step()
+        return norm
+
+
+def _discriminator_record(
+    terms: Mapping[str, Tensor], logits: Mapping[str, Tensor], gradient_norm: Tensor
+) -> dict[str, Tensor]:
+    record = {f"loss_D/{kind}": term.detach() for kind, term in terms.items()}
+    record |= {f"logit/{kind}": f.detach().mean() for kind, f in logits.items()}
+    if {"real", "fake"} <= logits.keys():
+        right = [(logits["real"] > 0).float().mean(), (logits["fake"] < 0).float().mean()]
+        record["accuracy_D"] = torch.stack(right).mean()
+    return record | {"gradient_norm/D": gradient_norm}

@@ -1,0 +1,162 @@
+"""The training loop: when to record, show, score, save and stop. It knows no algorithm."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from ganmix.errors import DivergedError
+from ganmix.training.checkpoint import LATEST, keep_previous, load_checkpoint, save_checkpoint
+from ganmix.training.recorder import Recorder
+from ganmix.training.run_folder import RunFolder, forget_after
+
+
+class Algorithm(Protocol):
+    """What the loop trains."""
+
+    steps_done: int
+
+    def step(self) -> Mapping[str, Tensor]:
+        """Take one step; return the values to record, 0-d tensors under the same names each time."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the next step depends on: tensors and plain Python."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was called."""
+        ...
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something done every so many steps, and at the end. It must bear being done twice at the same step.
+
+    Args:
+        run: takes the step.
+        every: steps; None: at the end only.
+        at_start: also before the first step.
+        slow: save a checkpoint first, so that a kill while it runs costs no steps.
+    """
+
+    run: Callable[[int], None]
+    every: int | None
+    at_start: bool = False
+    slow: bool = False
+
+    def due(self, step: int, total_steps: int) -> bool:
+        """Tell whether it is to be done after `step` steps."""
+        if step == 0:
+            return self.at_start
+        return step == total_steps or (self.every is not None and step % self.every == 0)
+
+
+class Stopped(Exception):  # noqa: N818
+    """A signal ended the run after its state was saved; the exit status is 128 + the signal's number."""
+
+    def __init__(self, signum: int):
+        self.exit_status = 128 + signum
+        super().__init__(signal.Signals(signum).name)
+
+
+def resume(folder: RunFolder, algorithm: Algorithm) -> dict[str, Any] | None:
+    """Load the run's latest checkpoint into `algorithm`; None where there is none yet.
+
+    Returns the recorder's state. The logs forget what came after the checkpoint.
+    """
+    path = folder.checkpoints / LATEST
+    if not path.exists():
+        step, recorder_state = 0, None
+    else:
+        state = load_checkpoint(path)
+        algorithm.load_state_dict(state["algorithm"])
+        step, recorder_state = algorithm.steps_done, state["recorder"]
+    for log in (folder.metrics, folder.scores):
+        forget_after(log, step)
+    return recorder_state
+
+
+def train(
+    algorithm: Algorithm,
+    recorder: Recorder,
+    folder: RunFolder,
+    *,
+    total_steps: int,
+    scalars_every: int,
+    checkpoint_every: int,
+    actions: Sequence[Action],
+    extra_scalars: Callable[[], dict[str, float]] = dict,
+) -> None:
+    """Step until `total_steps`, recording, acting and saving on the way; start anywhere.
+
+    Raises:
+        DivergedError: a recorded value is not finite. Nothing is saved after that step.
+        Stopped: SIGINT or SIGTERM came; the step was finished and saved. A second signal does not wait for that.
+    """
+    with _Signals() as signals, _naming_last_good(folder):
+        while True:
+            step = algorithm.steps_done
+            done = step >= total_steps
+            due = [action for action in actions if action.due(step, total_steps)]
+            if step and (
+                step % checkpoint_every == 0 or done or signals.received or any(action.slow for action in due)
+            ):
+                _save(algorithm, recorder, folder)
+            if signals.received:
+                raise Stopped(signals.received)
+            for action in due:
+                action.run(step)
+            if done:
+                break
+            recorder.push(algorithm.step())
+            step = algorithm.steps_done
+            if step % scalars_every == 0 or step == total_steps:
+                recorder.flush(step, **extra_scalars())
+            recorder.progress(step)
+
+
+def _save(algorithm: Algorithm, recorder: Recorder, folder: RunFolder) -> None:
+    recorder.check(algorithm.steps_done)  # what diverged must not replace what is good
+    path = folder.checkpoints / LATEST
+    keep_previous(path)
+    recorder.writer.flush()
+    save_checkpoint(path, {"algorithm": algorithm.state_dict(), "recorder": recorder.state_dict()})
+
+
+@contextmanager
+def _naming_last_good(folder: RunFolder) -> Iterator[None]:
+    try:
+        yield
+    except DivergedError as error:
+        path = folder.checkpoints / LATEST
+        last_good = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint was saved before"
+        raise DivergedError(f"{error}; {last_good}") from None
+
+
+class _Signals:
+    """Notes the first SIGINT or SIGTERM for the loop to see; the second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self.received = 0
+
+    def __enter__(self) -> "_Signals":
+        self._old = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for signum, handler in self._old.items():
+            signal.signal(signum, handler)
+
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
+        if self.received:
+            raise KeyboardInterrupt
+        self.received = signum
+        print("\nfinishing this step and saving; once more to stop at once", file=sys.stderr)
