@@ -38,7 +38,7 @@ class ConvDownsample2d(nn.Conv2d):
 
 
 class UpsampleShortcut(nn.Module):
-    """Nearest x2 upsampling and, if `conv` is set, a 1x1 convolution; the two commute, so it runs on the small image."""
+    """Nearest x2 upsampling, with `conv` a 1x1 convolution too; the two commute, so it runs on the small image."""
 
     def __init__(self, conv: nn.Module | None):
         super().__init__()

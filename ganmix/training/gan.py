@@ -128,7 +128,7 @@ class GanTrainer:
 
     def __init__(
         self,
-        generator: nn.Module,
+        generator: Staged,
         discriminator: Staged,
         batches: ImageBatches,
         *,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.io import encode_png
@@ -120,10 +121,11 @@ class Recorder:
 
 
 def image_grid(images: Tensor) -> Tensor:
-    """Lay out float images [-1, 1] [N, C, H, W] as one uint8 image [3, H', W'] at least 512 pixels wide, or as given."""
+    """Lay out float images [-1, 1] [N, C, H, W] as one uint8 image [3, H', W'], enlarged to 512 pixels if smaller."""
     num_columns = max(1, round(len(images) ** 0.5))
     scale = max(1, -(-512 // (num_columns * images.shape[-1])))
-    pixels = images.detach().float().cpu().repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    # Smooth, since a person reads an 8-pixel digit so, and not as a mosaic.
+    pixels = F.interpolate(images.detach().float().cpu(), scale_factor=float(scale), mode="bicubic")
     grid = make_grid(pixels, num_columns, padding=2, normalize=True, value_range=(-1, 1))
     return grid.mul(255).round().to(torch.uint8)
 

@@ -1,0 +1,8 @@
+"""`python -m ganmix VERB`, and the console script `ganmix`."""
+
+import sys
+
+from ganmix.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
