@@ -80,8 +80,9 @@ def sample_lambda(alpha: float, num: int, generator: torch.Generator, *, clamp: 
     log_u = torch.rand(2, num, dtype=torch.float64, generator=generator).log()
     log_g = torch._standard_gamma(shape, generator=generator).log() + log_u / alpha
     # U = 0 has both logarithms at -inf once in 2^100 draws; the sigmoid of everything else is finite.
-    lam = torch.sigmoid(log_g[0] - log_g[1]).float()
-    return torch.minimum(lam, 1 - lam) if clamp else lam
+    logit = log_g[0] - log_g[1]
+    # min(lambda, 1 - lambda), without the rounding of 1 - lambda where lambda is almost 1
+    return torch.sigmoid(-logit.abs() if clamp else logit).float()
 
 
 def choose_stage(stages: Sequence[int], generator: torch.Generator) -> int:

@@ -46,7 +46,7 @@ PLAIN: dict[type[nn.Module], Callable[..., Tensor]] = {
 
 def unfolded(network: Staged) -> Staged:
     """Return a contiguous copy that computes the same function by the textbook's resampling."""
-    plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    plain = copy.deepcopy(network).lay_out(torch.contiguous_format)
     for module in plain.modules():
         for kind, forward in PLAIN.items():
             if isinstance(module, kind):

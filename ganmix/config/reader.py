@@ -44,7 +44,8 @@ def read_config(model: type[M], path: Path, overrides: Sequence[str] = ()) -> M:
         return model.model_validate_json(as_json)
     except ValidationError as error:
         schema = schema_tree(model)
-        problems = [_problem(document, schema, details) for details in error.errors(include_url=False)]
+        found = [details for details in error.errors(include_url=False) if not _is_consequence(details)]
+        problems = [_problem(document, schema, details) for details in found]
     # Each member of a union reports: the same line, kept once.
     in_order = sorted(dict.fromkeys(problems), key=lambda problem: problem.place[:2])
     raise UserError([f"{problem.place.label}: {problem.text}" for problem in in_order])
@@ -224,6 +225,11 @@ def _problem(document: _Value, schema: Node, error: ErrorDetails) -> _Problem:
         text = f"expected {_EXPECTED.get(kind, in_words(node)).format(**context)}, {_got(value)}"
     prefix = ".".join(map(str, path))
     return _Problem(document.find(path).place, f"{prefix}: {text}" if prefix else text)
+
+
+def _is_consequence(error: ErrorDetails) -> bool:
+    """Whether pydantic calls a list too short for its bad items alone, each of which it reports too."""
+    return error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]
 
 
 def _walk(schema: Node, loc: Sequence[str | int]) -> tuple[tuple[str | int, ...], Node]:

@@ -115,7 +115,11 @@ def shipped_extractor(name: str) -> Extractor:
 
     from ganmix.networks.classifier import load_classifier
 
-    classifier = load_classifier(path)
+    try:
+        classifier = load_classifier(path)
+    except Exception as error:  # damaged, or another network's: safetensors', json's and torch's errors
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"evaluation extractor: {path} is not a classifier's file ({reason})") from error
     return classifier_extractor(
         _FeaturesAndLogits(classifier),
         path.stem,

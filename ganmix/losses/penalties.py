@@ -28,7 +28,7 @@ def interpolate(discriminator: nn.Module, real: Tensor, fake: Tensor, *, generat
         real, fake: images [N, C, H, W], as many of each.
         generator: on the CPU, for the points.
     """
-    weight = torch.rand(len(real), 1, 1, 1, generator=generator).to(real.device, non_blocking=True)
+    weight = torch.rand(len(real), 1, 1, 1, generator=generator).to(real, non_blocking=True)
     squared_norm = _squared_input_gradient(discriminator, torch.lerp(fake, real, weight))
     # The square root has no derivative at 0, which a dead discriminator reaches.
     return ((squared_norm + 1e-12).sqrt() - 1).square().mean()

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganmix.networks.layers import FromNoise, ToImage, initialise, num_doublings, spectrally_normalise
-from ganmix.networks.resample import ConvDownsample2d, UpsampleConv2d
+from ganmix.networks.resample import UpsampleConv2d
 from ganmix.networks.staged import Staged
 
 
@@ -20,12 +20,15 @@ class UpStage(nn.Module):
         return self.conv(F.relu(self.bn(x)))
 
 
-class DownStage(nn.Module):
-    """Conv, pool, LeakyReLU 0.1: [N, I, 2H, 2W] -> [N, O, H, W]."""
+class ConvStage(nn.Module):
+    """Conv, LeakyReLU 0.1: 4x4 of stride 2, [N, I, 2H, 2W] -> [N, O, H, W], or 3x3 that keeps the size.
 
-    def __init__(self, in_channels: int, out_channels: int):
+    No mean pooling: under spectral norm it would halve what little the layers may pass on.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, down: bool):
         super().__init__()
-        self.conv = ConvDownsample2d(in_channels, out_channels)
+        self.conv = nn.Conv2d(in_channels, out_channels, 4 if down else 3, 2 if down else 1, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.leaky_relu(self.conv(x), 0.1)
@@ -55,12 +58,16 @@ class ConvGenerator(Staged):
 
 
 class ConvDiscriminator(Staged):
-    """Images [N, C, R, R] -> logits [N]; channels double from `width` as pixels halve to 4."""
+    """Images [N, C, R, R] -> logits [N]; channels double from `width` as pixels halve to 4.
+
+    The CNN of SN-GAN (Miyato et al. 2018, table 3) with one convolution for each size.
+    """
 
     def __init__(self, resolution: int, image_channels: int, *, width: int, spectral_norm: bool):
         channels = [image_channels, *(width << i for i in range(_num_stages(resolution)))]
-        downs = {f"down{i + 1}": DownStage(*channels[i : i + 2]) for i in range(len(channels) - 1)}
-        super().__init__({**downs, "head": FlatLogit(channels[-1])})
+        stages = {f"down{i + 1}": ConvStage(*channels[i : i + 2], down=True) for i in range(len(channels) - 1)}
+        stages["flat"] = ConvStage(channels[-1], 2 * channels[-1], down=False)
+        super().__init__({**stages, "head": FlatLogit(2 * channels[-1])})
         initialise(self)
         if spectral_norm:
             spectrally_normalise(self)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,15 @@ class Staged(nn.Module):
         if not stages:
             raise ValueError("a staged network needs at least one stage, got none")
         self.stages = nn.ModuleDict(stages)
+        self._memory_format: torch.memory_format | None = None
+
+    def lay_out(self, memory_format: torch.memory_format) -> Self:
+        """Turn all weights, and each 4-d tensor that enters a stage, into `memory_format`; return self.
+
+        The weights alone would not do: transposed convolutions and one-channel images fall back to contiguous.
+        """
+        self._memory_format = memory_format
+        return self.to(memory_format=memory_format)
 
     @property
     def boundaries(self) -> list[str]:
@@ -32,11 +42,13 @@ class Staged(nn.Module):
 
     def forward(self, x: Tensor, plan: MixPlan | None = None) -> Tensor:
         """Run all stages on x [N, ...]; with a plan, N becomes what `plan.apply` returns."""
-        if plan is not None and plan.stage >= len(self.stages):
+        if plan is not None and not 0 <= plan.stage < len(self.stages):
             raise ValueError(_lacking(plan.stage, self.boundaries))
         for k, stage in enumerate(self.stages.values()):
             if plan is not None and k == plan.stage:
                 x = plan.apply(x)
+            if self._memory_format is not None and x.ndim == 4:
+                x = x.to(memory_format=self._memory_format)
             x = stage(x)
         return x
 

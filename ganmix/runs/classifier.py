@@ -30,35 +30,35 @@ def run_classifier(config: ClassifierConfig, config_path: Path) -> None:
         check_compiler(device)
     data, test_data = (read_data(config.data, split) for split in ("train", "test"))
     trainer = build_trainer(config, data, device)
-    folder = RunFolder(run_path(config.run.dir, config_path))
-    open_run(folder, config)
-    recorder_state = resume(folder, trainer)
-    steps = config.training.steps
-    exported = folder.path / "classifier.safetensors"
-    if trainer.steps_done >= steps and exported.exists():
-        say(f"{folder.path} is finished ({trainer.steps_done} steps)")
-        return
-    network = f"{config.network.name} {sum(p.numel() for p in trainer.network.parameters()):,} parameters"
-    introduce(data, {"network": network}, config.device, device, folder, trainer.steps_done)
-    recorder = Recorder(folder, trainer.steps_done, steps, config.training.batch_size, recorder_state)
-    evaluate = Action(partial(_evaluate, trainer, test_data, device, folder, recorder), config.evaluation.every)
-    try:
-        train(
-            trainer,
-            recorder,
-            folder,
-            total_steps=steps,
-            scalars_every=config.logging.scalars_every,
-            checkpoint_every=config.logging.checkpoint_every,
-            actions=[evaluate],
-            extra_scalars=lambda: {"learning_rate": trainer.current_lr},
-        )
-    finally:
-        recorder.close()
-    scores = read_lines(folder.scores)[-1]["scores"]
-    save_classifier(exported, trainer.network, {"config": config.model_dump(), "scores": scores})
-    say(f"test         accuracy {scores['accuracy']:.4f}, NLL {scores['nll']:.4f}")
-    say(f"classifier   {exported}, for evaluation.extractor")
+    with RunFolder(run_path(config.run.dir, config_path)) as folder:
+        open_run(folder, config, also_fixed=["training.steps"])  # over which the learning rate falls
+        recorder_state = resume(folder, trainer)
+        steps = config.training.steps
+        exported = folder.path / "classifier.safetensors"
+        if trainer.steps_done >= steps and exported.exists():
+            say(f"{folder.path} is finished ({trainer.steps_done} steps)")
+            return
+        network = f"{config.network.name} {sum(p.numel() for p in trainer.network.parameters()):,} parameters"
+        introduce(data, {"network": network}, config.device, device, folder, trainer.steps_done)
+        recorder = Recorder(folder, trainer.steps_done, steps, config.training.batch_size, recorder_state)
+        evaluate = Action(partial(_evaluate, trainer, test_data, device, folder, recorder), config.evaluation.every)
+        try:
+            train(
+                trainer,
+                recorder,
+                folder,
+                total_steps=steps,
+                scalars_every=config.logging.scalars_every,
+                checkpoint_every=config.logging.checkpoint_every,
+                actions=[evaluate],
+                extra_scalars=lambda: {"learning_rate": trainer.current_lr},
+            )
+        finally:
+            recorder.close()
+        scores = read_lines(folder.scores)[-1]["scores"]
+        save_classifier(exported, trainer.network, {"config": config.model_dump(), "scores": scores})
+        say(f"test         accuracy {scores['accuracy']:.4f}, NLL {scores['nll']:.4f}")
+        say(f"classifier   {exported}, for evaluation.extractor")
 
 
 def build_trainer(config: ClassifierConfig, data: ImageData, device: torch.device) -> SupervisedTrainer:
@@ -83,7 +83,7 @@ def build_trainer(config: ClassifierConfig, data: ImageData, device: torch.devic
         generator=generator,
     )
     return SupervisedTrainer(
-        network.to(device).to(memory_format=memory_format),
+        network.to(device).lay_out(memory_format),
         batches,
         lr=training.lr,
         momentum=training.momentum,

@@ -1,7 +1,7 @@
 """What every run does around its algorithm: its folder, its data, its seeds."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -28,8 +28,12 @@ CHANGEABLE = (
 )
 
 
-def open_run(folder: RunFolder, config: Section) -> None:
+def open_run(folder: RunFolder, config: Section, also_fixed: Sequence[str] = ()) -> None:
     """Write the resolved config into a new run's folder, or check that it is the one this run began with.
+
+    Args:
+        also_fixed: keys of `CHANGEABLE` that make it another run all the same, as the steps do where the learning
+            rate falls to 0 over them.
 
     Raises:
         UserError: a key differs that makes it another run; each is named.
@@ -39,7 +43,7 @@ def open_run(folder: RunFolder, config: Section) -> None:
         problems = [
             f"{folder.path} was started with {key} = {before!r}, and now it is {after!r}"
             for key, before, after in differences(old, config)
-            if not any(key == name or key.startswith(name + ".") for name in CHANGEABLE)
+            if key in also_fixed or not any(key == name or key.startswith(name + ".") for name in CHANGEABLE)
         ]
         if problems:
             raise UserError([*problems, "take another run.dir for another run, or delete that one"])

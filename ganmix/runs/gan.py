@@ -43,43 +43,45 @@ def run_gan(config: GanConfig, config_path: Path) -> None:
     data = read_data(config.data, "train")
     trainer = build_trainer(config, data, device)
     scorer = Scorer(config, config.evaluation, data, device) if config.evaluation else None
-    folder = RunFolder(run_path(config.run.dir, config_path))
-    open_run(folder, config)
-    recorder_state = resume(folder, trainer)
-    steps = config.training.steps
-    if trainer.steps_done >= steps and _is_scored(folder, scorer, trainer.steps_done):
-        say(f"{folder.path} is finished ({trainer.steps_done} steps); training.steps={2 * steps} would go on")
-        return
-    introduce(data, _parts(config, trainer), config.device, device, folder, trainer.steps_done)
-    _note_input_mixup(trainer, to_float(data.images[:1]))
-    images_per_step = config.training.n_dis * config.training.batch_size
-    recorder = Recorder(folder, trainer.steps_done, steps, images_per_step, recorder_state)
-    watch = Watch(config, data, trainer, recorder)
-    actions = [Action(watch.show_samples, config.logging.images_every, at_start=True)]
-    if scorer is not None:
-        score = partial(_score, scorer, trainer, folder, recorder)
-        actions.append(Action(score, scorer.settings.every, scorer.settings.at_start, slow=True))
-    try:
-        watch.show_setting()
-        train(
-            trainer,
-            recorder,
-            folder,
-            total_steps=steps,
-            scalars_every=config.logging.scalars_every,
-            checkpoint_every=config.logging.checkpoint_every,
-            actions=actions,
-            extra_scalars=watch.extra_scalars,
-        )
-        watch.show_result(folder)
-    finally:
-        recorder.close()
-    say(f"samples      {folder.samples}/fakes_{steps:06d}.png")
-    say(f"TensorBoard  tensorboard --logdir {folder.path}")
-    if scorer is not None:
-        say(f"scores       {folder.scores}")
-        for line in score_lines(read_lines(folder.scores)):
-            say(f"             {line}")
+    with RunFolder(run_path(config.run.dir, config_path)) as folder:
+        # A change of the steps changes the learning rate, where that falls over them.
+        open_run(folder, config, also_fixed=["training.steps"] if config.training.decay == "linear" else [])
+        recorder_state = resume(folder, trainer)
+        steps = config.training.steps
+        if trainer.steps_done >= steps and _is_scored(folder, scorer, trainer.steps_done):
+            more = f"; training.steps={2 * steps} would go on" if config.training.decay == "constant" else ""
+            say(f"{folder.path} is finished ({trainer.steps_done} steps){more}")
+            return
+        introduce(data, _parts(config, trainer), config.device, device, folder, trainer.steps_done)
+        _note_input_mixup(trainer, to_float(data.images[:1]))
+        images_per_step = config.training.n_dis * config.training.batch_size
+        recorder = Recorder(folder, trainer.steps_done, steps, images_per_step, recorder_state)
+        watch = Watch(config, data, trainer, recorder)
+        actions = [Action(watch.show_samples, config.logging.images_every, at_start=True)]
+        if scorer is not None:
+            score = partial(_score, scorer, trainer, folder, recorder)
+            actions.append(Action(score, scorer.settings.every, scorer.settings.at_start, slow=True))
+        try:
+            watch.show_setting()
+            train(
+                trainer,
+                recorder,
+                folder,
+                total_steps=steps,
+                scalars_every=config.logging.scalars_every,
+                checkpoint_every=config.logging.checkpoint_every,
+                actions=actions,
+                extra_scalars=watch.extra_scalars,
+            )
+            watch.show_result(folder)
+        finally:
+            recorder.close()
+        say(f"samples      {folder.samples}/fakes_{steps:06d}.png")
+        say(f"TensorBoard  tensorboard --logdir {folder.path}")
+        if scorer is not None:
+            say(f"scores       {folder.scores}")
+            for line in score_lines(read_lines(folder.scores)):
+                say(f"             {line}")
 
 
 def build_trainer(config: GanConfig, data: ImageData, device: torch.device) -> GanTrainer:
@@ -90,7 +92,7 @@ def build_trainer(config: GanConfig, data: ImageData, device: torch.device) -> G
         torch.manual_seed(init_seed)
         networks = [_build("generator", config, data), _build("discriminator", config, data)]
     memory_format = torch.channels_last if config.device.channels_last else torch.contiguous_format
-    generator, discriminator = (network.to(device).to(memory_format=memory_format) for network in networks)
+    generator, discriminator = (network.to(device).lay_out(memory_format) for network in networks)
     noise_generator = torch.Generator(device).manual_seed(noise_seed)
     batches = ImageBatches(
         data.images.to(device),

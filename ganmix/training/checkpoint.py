@@ -35,7 +35,8 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch.load has no error of its own: a zip's, a pickle's, an OSError, a RuntimeError
-        raise UserError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: not a readable checkpoint ({reason})") from error
     return state
 
 

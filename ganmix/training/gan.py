@@ -76,20 +76,18 @@ def discriminate(
     """Return the logits [N] of real, fake and each pair's mixes, from one forward.
 
     Args:
+        plan: None: no mixes, and no `pairs`. One that replaces the batch leaves the mixes alone (eq. 1).
         apart: True: a forward each for real, fake and mixes, as a discriminator with batch norm needs: its clean terms
             must not see the mixes. The logits are the same without batch norm.
     """
     batch = torch.cat([real, fake])
-    kinds = ["real", "fake"] if plan is None else ["real", "fake", *pairs]
-    if plan is not None and not plan.append:
-        kinds = list(pairs)
-        logits = discriminator(batch, plan)
-    elif not apart:
-        logits = discriminator(batch, plan)
+    clean = ["real", "fake"] if plan is None or plan.append else []
+    if apart and clean:
+        passes = [discriminator(real), discriminator(fake)]
+        logits = torch.cat(passes if plan is None else [*passes, discriminator(batch, plan.replacing())])
     else:
-        clean = [discriminator(real), discriminator(fake)]
-        mixes = [] if plan is None else [discriminator(batch, plan.replacing())]
-        logits = torch.cat([*clean, *mixes])
+        logits = discriminator(batch, plan)
+    kinds = [*clean, *pairs]
     return dict(zip(kinds, logits.float().chunk(len(kinds)), strict=True))
 
 

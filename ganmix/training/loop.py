@@ -99,15 +99,17 @@ def train(
         DivergedError: a recorded value is not finite. Nothing is saved after that step.
         Stopped: SIGINT or SIGTERM came; the step was finished and saved. A second signal does not wait for that.
     """
+    saved = algorithm.steps_done  # to save again what was just loaded would lose the previous checkpoint
     with _Signals() as signals, _naming_last_good(folder):
         while True:
             step = algorithm.steps_done
             done = step >= total_steps
             due = [action for action in actions if action.due(step, total_steps)]
-            if step and (
+            if step > saved and (
                 step % checkpoint_every == 0 or done or signals.received or any(action.slow for action in due)
             ):
                 _save(algorithm, recorder, folder)
+                saved = step
             if signals.received:
                 raise Stopped(signals.received)
             for action in due:

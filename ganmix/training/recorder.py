@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
-from torchvision.io import encode_png
 from torchvision.utils import make_grid
 from tqdm import tqdm
 
@@ -132,7 +132,7 @@ def image_grid(images: Tensor) -> Tensor:
 
 def write_png(path: Path, image: Tensor) -> None:
     """Write a uint8 image [3, H, W]."""
-    path.write_bytes(encode_png(image).numpy().tobytes())
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
 
 
 class _Progress:

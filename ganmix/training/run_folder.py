@@ -4,14 +4,14 @@ import fcntl
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ganmix.errors import UserError
 from ganmix.training.checkpoint import write_atomically
 
 
 class RunFolder:
-    """Paths and logs of a run; held by one process at a time.
+    """Paths and logs of a run; held by one process at a time, until the end of a `with`.
 
     Raises:
         UserError: the folder cannot be written, or another process trains in it.
@@ -33,10 +33,13 @@ class RunFolder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            self._lock.close()
             raise UserError(f"run.dir: another process is training in {path}") from error
 
-    def close(self) -> None:
-        """Let another process train here."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         self._lock.close()
 
 

@@ -1,0 +1,50 @@
+"""One thread, since the networks of the tests are small; made images in place of data sets; quick processes."""
+
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganmix.data import ImageData
+
+SHAPES = {  # channels, pixels a side
+    "digits": (1, 8),
+    "fashion_mnist": (1, 32),
+    "mnist": (1, 32),
+    "cifar10": (3, 32),
+    "cifar100": (3, 32),
+    "svhn": (3, 32),
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def made_data() -> Callable[..., ImageData]:
+    """What `runs.common.read_data` returns, with noise for images: of the shape the config's data set has."""
+
+    def make(data, split="train", num=24):
+        channels, side = SHAPES.get(data.name) or (data.channels, data.resolution)
+        shape = (num, channels, data.resolution or side, data.resolution or side)
+        images = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        return ImageData(images, torch.arange(num) % 10, data.name, split)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def forks() -> ForkServerContext:
+    """Starts processes from one that has imported everything already, which takes seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "ganmix.cli", "ganmix.config.gan", "ganmix.runs.gan", "sklearn.datasets"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(Path(__file__).parent.parent)  # where it finds ganmix
+        forkserver.ensure_running()
+    return context

@@ -1,0 +1,130 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganmix.cli import train_classifier, train_gan
+from ganmix.config.classifier import ClassifierConfig
+from ganmix.config.describe import json_schema, schema_tree
+from ganmix.config.gan import GanConfig
+from ganmix.config.reader import read_config
+from ganmix.data import DATASETS
+from ganmix.evaluation.extractors import SHIPPED
+from ganmix.losses import GAN_LOSSES, PENALTIES
+from ganmix.networks import CLASSIFIERS, DISCRIMINATORS, GENERATORS
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+TABLE_6 = {  # Inception score and FID, in the paper's order
+    "gan_gp": (7.30, 30.2),
+    "gan_gp_fr": (7.34, 28.0),
+    "gan_gp_fr_ff": (7.55, 25.6),
+    "sn_gan": (7.94, 21.7),
+    "sn_gan_fr": (8.00, 21.5),
+    "sn_gan_fr_ff": (8.13, 20.6),
+    "sn_gan_hinge": (7.97, 22.2),
+    "sn_gan_hinge_fr": (7.92, 22.6),
+    "gan_manifold_mixup_fr": (8.05, 20.7),
+}
+KINDS = {"gan": GanConfig, "classifier": ClassifierConfig}
+FILES = [(path, KINDS[kind]) for kind in KINDS for path in sorted((CONFIGS / kind).rglob("*.yaml"))]
+GAN_FILES = [path for path, model in FILES if model is GanConfig]
+CLASSIFIER_FILES = [path for path, model in FILES if model is ClassifierConfig]
+
+
+def name_of(value):
+    return str(value.relative_to(CONFIGS)) if isinstance(value, Path) else ""
+
+
+def last_line(path):
+    return json.loads(path.read_text().splitlines()[-1])
+
+
+@pytest.mark.parametrize("path", GAN_FILES, ids=name_of)
+def test_every_gan_config_takes_a_step(path, made_data, monkeypatch, tmp_path):
+    monkeypatch.setattr("ganmix.runs.gan.read_data", made_data)
+    monkeypatch.setattr("ganmix.runs.gan.Recorder.grid", lambda *_: None)  # most of the time, for PNGs of noise
+    shrunk = ["generator.width=8", "discriminator.width=8", "training.batch_size=4"]
+    once = [f"run.dir={tmp_path}", "training.steps=1", "evaluation=null", "device.name=cpu"]
+    assert train_gan([str(path), *shrunk, *once]) == 0
+    line = last_line(tmp_path / "metrics.jsonl")
+    config = read_config(GanConfig, path)
+    mixes = config.mixup.pairs if config.mixup else ()
+    penalty = ["penalty"] if config.penalty else []
+    assert line["step"] == 1
+    assert [key for key in line if key.startswith("loss_D/")] == [
+        f"loss_D/{term}" for term in ("real", "fake", *mixes, *penalty)
+    ]
+
+
+@pytest.mark.parametrize("path", CLASSIFIER_FILES, ids=name_of)
+def test_every_classifier_config_takes_a_step(path, made_data, monkeypatch, tmp_path):
+    monkeypatch.setattr("ganmix.runs.classifier.read_data", made_data)
+    shrunk = ["network.width=8", "training.batch_size=4"]
+    once = [f"run.dir={tmp_path}", "training.steps=1", "device.name=cpu"]
+    assert train_classifier([str(path), *shrunk, *once]) == 0
+    assert last_line(tmp_path / "metrics.jsonl")["step"] == 1
+    assert (tmp_path / "classifier.safetensors").is_file()
+
+
+@pytest.mark.parametrize("path", GAN_FILES, ids=name_of)
+def test_every_extractor_is_inception_or_shipped(path):
+    extractor = read_config(GanConfig, path).evaluation.extractor
+    assert extractor == "inception" or (SHIPPED / f"{extractor}.safetensors").is_file()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_schema_file_is_the_models(kind):
+    expected = json_schema(KINDS[kind])
+    file = CONFIGS / f"{kind}.schema.json"
+    assert file.read_text() == expected, f"python train_{kind}.py --schema > configs/{file.name}"
+
+
+@pytest.mark.parametrize(("path", "model"), FILES, ids=name_of)
+def test_first_line_points_to_the_schema(path, model):
+    start, equals, place = path.read_text().splitlines()[0].partition("=")
+    assert start + equals == "# yaml-language-server: $schema="
+    assert not Path(place).is_absolute()
+    assert KINDS[(path.parent / place).resolve(strict=True).name.removesuffix(".schema.json")] is model
+
+
+def test_table_6_configs_carry_the_papers_scores():
+    papers = {path.stem: read_config(GanConfig, path).paper for path in GAN_FILES if path.parent.name == "table6"}
+    assert {name: (paper.inception, paper.fid) for name, paper in papers.items()} == TABLE_6
+    assert len({paper.row for paper in papers.values()}) == len(TABLE_6)
+
+
+def test_names_in_the_gan_config_are_the_tables_keys():
+    keys = schema_tree(GanConfig)["properties"]
+    assert [*keys["generator"]["discriminator"]["mapping"]] == [*GENERATORS]
+    assert [*keys["discriminator"]["discriminator"]["mapping"]] == [*DISCRIMINATORS]
+    assert keys["loss"]["properties"]["name"]["enum"] == [*GAN_LOSSES]
+    penalty, null = keys["penalty"]["anyOf"]
+    assert [*penalty["discriminator"]["mapping"]] == [*PENALTIES]
+    assert null == {"type": "null"}
+    assert {*keys["data"]["discriminator"]["mapping"]} == {*DATASETS, "folder"}
+
+
+def test_names_in_the_classifier_config_are_the_tables_keys():
+    keys = schema_tree(ClassifierConfig)["properties"]
+    assert [keys["network"]["properties"]["name"]["const"]] == [*CLASSIFIERS]
+    assert {*keys["data"]["properties"]["name"]["enum"]} == {*DATASETS}
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+@pytest.mark.parametrize("discriminator", DISCRIMINATORS)
+def test_every_pair_of_networks_is_built_from_its_section(generator, discriminator, made_data):
+    from ganmix.runs.gan import build_trainer
+
+    sections = {
+        "data": {"name": "cifar10"},
+        "generator": {"name": generator, "width": 8},
+        "discriminator": {"name": discriminator, "width": 8},
+        "loss": {"name": "hinge"},
+        "training": {"steps": 1, "batch_size": 4},
+    }
+    config = GanConfig.model_validate(sections)
+    trainer = build_trainer(config, made_data(config.data), torch.device("cpu"))
+    fakes = trainer.generator(torch.randn(2, config.generator.z, generator=torch.Generator().manual_seed(0)))
+    assert fakes.shape == (2, 3, 32, 32)
+    assert trainer.discriminator(fakes).shape == (2,)

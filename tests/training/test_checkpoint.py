@@ -1,0 +1,142 @@
+import errno
+import io
+import os
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganmix.errors import UserError
+from ganmix.training.checkpoint import keep_previous, load_checkpoint, save_checkpoint, write_atomically
+from ganmix.training.run_folder import append_line, forget_after, read_lines
+
+
+class CreatesFile:
+    """Pickled, it is a call that makes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.fixture
+def no_space_beyond_4_kb():
+    """Makes the system refuse writes beyond 4 KB, with a real OSError as of a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    state = {"tensor": torch.randn(3, 2), "nested": {"list": [1, 2.5, None, "text"]}}
+    save_checkpoint(tmp_path / "new_folder" / "c.pt", state)
+    loaded = load_checkpoint(tmp_path / "new_folder" / "c.pt")
+    assert torch.equal(loaded["tensor"], state["tensor"])
+    assert loaded["nested"] == state["nested"]
+    assert [path.name for path in (tmp_path / "new_folder").iterdir()] == ["c.pt"]
+
+
+def test_failing_sync_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "c.pt"
+    save_checkpoint(path, {"step": 1})
+    before = path.read_bytes()
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            save_checkpoint(path, {"step": 2})
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["c.pt"]
+    save_checkpoint(path, {"step": 2})
+    assert load_checkpoint(path) == {"step": 2}
+
+
+def test_failing_write_leaves_the_old_file(tmp_path, no_space_beyond_4_kb):
+    path = tmp_path / "c.pt"
+    save_checkpoint(path, {"step": 1})
+    with pytest.raises(OSError, match="too large"):
+        save_checkpoint(path, {"step": 2, "tensor": torch.zeros(10_000)})
+    assert load_checkpoint(path) == {"step": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["c.pt"]
+
+
+def test_file_is_synced_before_it_takes_the_name(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: seen.append((path.read_bytes(), os.fstat(descriptor).st_size)))
+    write_atomically(path, b"newer")
+    assert seen == [(b"old", 5)]
+    assert path.read_bytes() == b"newer"
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_truncated_file_is_named(share, tmp_path):
+    path = tmp_path / "c.pt"
+    save_checkpoint(path, {"tensor": torch.randn(1000)})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(UserError) as error:
+        load_checkpoint(path)
+    (problem,) = error.value.problems
+    assert problem.startswith(f"{path}: not a readable checkpoint (")
+    assert "\n" not in problem
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"none\.pt: not a readable checkpoint .*No such file"):
+        load_checkpoint(tmp_path / "none.pt")
+
+
+def test_code_in_a_file_does_not_run(tmp_path):
+    path, witness = tmp_path / "c.pt", tmp_path / "witness"
+    buffer = io.BytesIO()
+    torch.save({"step": CreatesFile(witness)}, buffer)
+    path.write_bytes(buffer.getvalue())
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        load_checkpoint(path)
+    assert not witness.exists()
+    torch.load(path, weights_only=False)  # it would have run
+    assert witness.exists()
+
+
+def test_previous_is_what_latest_was(tmp_path):
+    latest, previous = tmp_path / "latest.pt", tmp_path / "previous.pt"
+    keep_previous(latest)
+    assert list(tmp_path.iterdir()) == []
+    for step in (1, 2, 3):
+        keep_previous(latest)
+        save_checkpoint(latest, {"step": step})
+    assert load_checkpoint(latest) == {"step": 3}
+    assert load_checkpoint(previous) == {"step": 2}
+    keep_previous(latest)  # a kill here finds both
+    assert load_checkpoint(latest) == load_checkpoint(previous) == {"step": 3}
+
+
+def test_forgetting_drops_later_lines_and_one_cut_short(tmp_path):
+    log = tmp_path / "log.jsonl"
+    for step in (2, 4, 6):
+        append_line(log, {"step": step, "loss": 1 / 3})
+    whole = log.read_text()
+    log.write_text(whole + '{"step": 4, "lo')
+    forget_after(log, 4)
+    assert log.read_text() == "".join(whole.splitlines(keepends=True)[:2])
+    append_line(log, {"step": 5})
+    assert [line["step"] for line in read_lines(log)] == [2, 4, 5]
+
+
+def test_forgetting_everything_leaves_an_empty_log_and_no_log_stays_none(tmp_path):
+    log = tmp_path / "log.jsonl"
+    append_line(log, {"step": 1})
+    forget_after(log, 0)
+    assert log.read_text() == ""
+    forget_after(tmp_path / "other.jsonl", 0)
+    assert not (tmp_path / "other.jsonl").exists()
+    assert read_lines(tmp_path / "other.jsonl") == []

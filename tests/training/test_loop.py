@@ -1,0 +1,230 @@
+import os
+import signal
+
+import pytest
+import torch
+
+from ganmix.errors import DivergedError, UserError
+from ganmix.training import loop
+from ganmix.training.checkpoint import load_checkpoint
+from ganmix.training.loop import Action, Stopped, resume, train
+from ganmix.training.recorder import Recorder
+from ganmix.training.run_folder import RunFolder, append_line, read_lines
+
+
+class Counter:
+    """Adds the number of the step to its state; `at` does something in the middle of a step."""
+
+    def __init__(self, at=None):
+        self.steps_done = 0
+        self.total = torch.zeros(())
+        self.at = at or {}
+
+    def step(self):
+        number = self.steps_done + 1
+        loss = self.at[number]() if number in self.at else None
+        self.total = self.total + number
+        self.steps_done = number
+        return {"loss": self.total if loss is None else loss}
+
+    def state_dict(self):
+        return {"steps_done": self.steps_done, "total": self.total}
+
+    def load_state_dict(self, state):
+        self.steps_done, self.total = state["steps_done"], state["total"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with RunFolder(tmp_path / "run") as folder:
+        yield folder
+
+
+def run(folder, algorithm, *, total_steps=10, scalars_every=100, checkpoint_every=100, actions=()):
+    """Resume and train."""
+    recorder = Recorder(folder, 0, total_steps, 1, resume(folder, algorithm))
+    try:
+        train(
+            algorithm,
+            recorder,
+            folder,
+            total_steps=total_steps,
+            scalars_every=scalars_every,
+            checkpoint_every=checkpoint_every,
+            actions=actions,
+        )
+    finally:
+        recorder.close()
+
+
+def saved(folder, name="latest.pt"):
+    path = folder.checkpoints / name
+    return load_checkpoint(path)["algorithm"]["steps_done"] if path.exists() else None
+
+
+def kill(signum):
+    os.kill(os.getpid(), signum)
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({"every": 3}, [3, 6, 9, 10]),
+        ({"every": 5}, [5, 10]),
+        ({"every": 3, "at_start": True}, [0, 3, 6, 9, 10]),
+        ({"every": None}, [10]),
+        ({"every": None, "at_start": True}, [0, 10]),
+        ({"every": 20}, [10]),
+    ],
+)
+def test_action_is_due_at_its_interval_and_at_the_end(folder, options, steps):
+    done = []
+    action = Action(done.append, **options)
+    run(folder, Counter(), actions=[action])
+    assert done == steps
+    assert [step for step in range(11) if action.due(step, 10)] == steps
+
+
+def test_checkpoints_come_at_their_interval_and_at_the_end(folder):
+    seen = []
+    run(
+        folder,
+        Counter(),
+        checkpoint_every=4,
+        actions=[Action(lambda step: seen.append((step, saved(folder), saved(folder, "previous.pt"))), every=1)],
+    )
+    assert seen == [
+        *[(step, None, None) for step in (1, 2, 3)],
+        *[(step, 4, None) for step in (4, 5, 6, 7)],
+        *[(step, 8, 4) for step in (8, 9)],
+        (10, 10, 8),
+    ]
+
+
+def test_slow_action_finds_its_step_saved_and_a_quick_one_does_not(folder):
+    slow, quick = [], []
+    run(
+        folder,
+        Counter(),
+        actions=[
+            Action(lambda step: quick.append((step, saved(folder))), every=5),
+            Action(lambda step: slow.append((step, saved(folder))), every=4, at_start=True, slow=True),
+        ],
+    )
+    assert slow == [(0, None), (4, 4), (8, 8), (10, 10)]
+    assert quick == [(5, 4), (10, 10)]
+
+
+def test_lines_come_at_their_interval_and_at_the_end_with_extra_scalars(folder):
+    algorithm = Counter()
+    recorder = Recorder(folder, 0, 10, 1)
+    train(
+        algorithm,
+        recorder,
+        folder,
+        total_steps=10,
+        scalars_every=4,
+        checkpoint_every=100,
+        actions=[],
+        extra_scalars=lambda: {"twice": 2.0 * algorithm.steps_done},
+    )
+    recorder.close()
+    assert [(line["step"], line["twice"]) for line in read_lines(folder.metrics)] == [(4, 8), (8, 16), (10, 20)]
+
+
+def test_resumed_training_ends_as_an_uninterrupted_one(folder, tmp_path):
+    def crash():
+        raise RuntimeError("power cut")
+
+    with RunFolder(tmp_path / "other") as other:
+        run(other, whole := Counter(), scalars_every=5, checkpoint_every=3)
+        lines = [(line["step"], line["loss"]) for line in read_lines(other.metrics)]
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(folder, Counter({9: crash}), scalars_every=5, checkpoint_every=3)
+    assert saved(folder) == 6
+    run(folder, resumed := Counter(), scalars_every=5, checkpoint_every=3)
+    assert (resumed.steps_done, resumed.total) == (whole.steps_done, whole.total) == (10, 55)
+    assert [(line["step"], line["loss"]) for line in read_lines(folder.metrics)] == lines
+
+
+def test_resuming_keeps_the_previous_checkpoint(folder):
+    run(folder, Counter(), total_steps=6, checkpoint_every=3)
+    assert (saved(folder), saved(folder, "previous.pt")) == (6, 3)
+    run(folder, Counter(), total_steps=6, checkpoint_every=3)  # nothing left to do
+    assert (saved(folder), saved(folder, "previous.pt")) == (6, 3)
+    run(folder, Counter(), total_steps=7, checkpoint_every=3)
+    assert (saved(folder), saved(folder, "previous.pt")) == (7, 6)
+
+
+def test_resuming_forgets_what_came_after_the_checkpoint(folder):
+    run(folder, Counter(), total_steps=4)
+    for log in (folder.metrics, folder.scores):
+        for step in (4, 5):
+            append_line(log, {"step": step})
+    resume(folder, Counter())
+    assert [line["step"] for line in read_lines(folder.metrics)] == [4, 4]
+    assert [line["step"] for line in read_lines(folder.scores)] == [4]
+
+
+def test_nothing_to_resume_leaves_the_algorithm_as_it_is_and_the_logs_empty(folder):
+    append_line(folder.metrics, {"step": 1})
+    algorithm = Counter()
+    assert resume(folder, algorithm) is None
+    assert algorithm.steps_done == 0
+    assert read_lines(folder.metrics) == []
+
+
+def test_damaged_checkpoint_is_named(folder):
+    (folder.checkpoints / "latest.pt").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"latest\.pt: not a readable checkpoint"):
+        resume(folder, Counter())
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_saves_after_the_step_it_came_in(folder, capsys, signum, status):
+    before = signal.getsignal(signum)
+    acted = []
+    with pytest.raises(Stopped, match=signal.Signals(signum).name) as stopped:
+        run(folder, Counter({4: lambda: kill(signum)}), actions=[Action(acted.append, every=2)])
+    assert stopped.value.exit_status == status
+    assert saved(folder) == 4
+    assert acted == [2]  # what is due at step 4 is left to the resumed run, which does it first
+    assert "finishing this step and saving" in capsys.readouterr().err
+    assert signal.getsignal(signum) == before
+    run(folder, resumed := Counter(), actions=[Action(acted.append, every=2)])
+    assert resumed.total == 55
+    assert acted == [2, 4, 6, 8, 10]
+
+
+def test_second_signal_does_not_wait_for_the_step(folder):
+    def twice():
+        kill(signal.SIGTERM)
+        kill(signal.SIGINT)
+        pytest.fail("the step went on")
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, Counter({4: twice}), checkpoint_every=3)
+    assert saved(folder) == 3
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("checkpoint_every", [2, 3, 100])
+def test_divergence_names_the_last_good_checkpoint_and_leaves_it(folder, checkpoint_every):
+    diverging = Counter({3: lambda: torch.tensor(torch.nan)})
+    with pytest.raises(DivergedError) as error:
+        run(folder, diverging, scalars_every=5, checkpoint_every=checkpoint_every)
+    good = f"the last good checkpoint is {folder.checkpoints / 'latest.pt'}"
+    expected = good if checkpoint_every == 2 else "no checkpoint was saved before"
+    assert str(error.value) == f"loss is nan at step 3; {expected}"
+    assert saved(folder) == (2 if checkpoint_every == 2 else None)
+
+
+def test_events_are_on_disk_with_the_checkpoint(folder, monkeypatch):
+    order = []
+    monkeypatch.setattr(loop, "save_checkpoint", lambda path, state: order.append("checkpoint"))
+    recorder = Recorder(folder, 0, 1, 1)
+    monkeypatch.setattr(recorder.writer, "flush", lambda: order.append("events"))
+    train(Counter(), recorder, folder, total_steps=1, scalars_every=1, checkpoint_every=1, actions=[])
+    assert order == ["events", "checkpoint"]
+    recorder.close()
