@@ -8,7 +8,7 @@ demo: .venv/.run
 	$(BIN)/python train_gan.py configs/gan/quickstart.yaml
 
 test: .venv/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/pytest
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ from typing import TypeVar
 from ganmix.config.base import Section
 from ganmix.config.describe import describe, json_schema
 from ganmix.config.reader import dump_config, read_config
-from ganmix.errors import DivergedError, UserError
+from ganmix.errors import DivergedError, Stopped, UserError
 
 Config = TypeVar("Config", bound=Section)
 
@@ -115,12 +115,9 @@ def exit_status(work: Callable[[], None]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         return UserError.exit_status
-    except Exception as error:
-        # The loop's Stopped; importing it here would make every command wait for torch.
-        if type(error).__name__ != "Stopped":
-            raise
-        print(f"stopped by {error}; the same command goes on from here", file=sys.stderr)
-        return int(error.exit_status)  # type: ignore[attr-defined]
+    except Stopped as stop:
+        print(f"stopped by {stop}; the same command goes on from here", file=sys.stderr)
+        return stop.exit_status
     return 0
 
 

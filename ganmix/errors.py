@@ -1,5 +1,6 @@
-"""The two ways a run ends badly that are a user's business, each with its exit status."""
+"""The ways a run ends early that are a user's business, each with its exit status."""
 
+import signal
 from collections.abc import Sequence
 
 
@@ -17,3 +18,11 @@ class DivergedError(Exception):
     """A loss or a gradient is no longer a finite number: exit status 3."""
 
     exit_status = 3
+
+
+class Stopped(Exception):  # noqa: N818
+    """A signal ended a training after its state was saved: exit status 128 + the signal's number."""
+
+    def __init__(self, signum: int):
+        self.exit_status = 128 + signum
+        super().__init__(signal.Signals(signum).name)

@@ -20,7 +20,7 @@ from ganmix.data import ImageData
 from ganmix.errors import UserError
 from ganmix.runs.gan import build_trainer
 from ganmix.training.checkpoint import write_atomically
-from ganmix.training.device import find_device, hardware
+from ganmix.training.device import find_device, hardware, keep_freed_memory
 from ganmix.training.gan import GanTrainer
 
 PAIRS: tuple[tuple[str, ...], ...] = ((), ("FR",), ("FR", "FF"))
@@ -39,6 +39,10 @@ class Variant:
     setting: str
     discriminator_step: Callable[[], Any]
     generator_step: Callable[[], Any]
+
+    def prepare(self) -> None:
+        """Give each way the memory allocator it has in practice."""
+        keep_freed_memory(self.way != "textbook")
 
 
 def run_benchmark(
@@ -140,16 +144,14 @@ def _textbook(config: GanConfig, data: ImageData, device: torch.device, setting:
 
 
 def _measure(variants: list[Variant], n_dis: int, rounds: int, device: torch.device) -> list[dict[str, Any]]:
-    for variant in variants:  # first steps compile and allocate
-        for _ in range(2):
-            variant.discriminator_step()
-            variant.generator_step()
     d_times: dict[str, list[float]] = {variant.way: [] for variant in variants}
     g_times: dict[str, list[float]] = {variant.way: [] for variant in variants}
-    for _ in range(rounds):
-        for variant in variants:
-            d_times[variant.way].append(_seconds(variant.discriminator_step, device))
-            g_times[variant.way].append(_seconds(variant.generator_step, device))
+    for variant in variants * (1 + rounds):
+        variant.prepare()
+        d_times[variant.way].append(_seconds(variant.discriminator_step, device))
+        g_times[variant.way].append(_seconds(variant.generator_step, device))
+    for times in (*d_times.values(), *g_times.values()):
+        del times[0]  # it compiled and allocated
     iterations = {way: [n_dis * d + g for d, g in zip(d_times[way], g_times[way], strict=True)] for way in d_times}
     rows = []
     for variant in variants:

@@ -17,7 +17,7 @@ class UpStage(nn.Module):
         self.conv = UpsampleConv2d(in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.relu(self.bn(x)))
+        return self.conv(F.relu(self.bn(x), inplace=True))
 
 
 class ConvStage(nn.Module):
@@ -31,7 +31,7 @@ class ConvStage(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, 4 if down else 3, 2 if down else 1, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(self.conv(x), 0.1)
+        return F.leaky_relu(self.conv(x), 0.1, inplace=True)
 
 
 class FlatLogit(nn.Module):

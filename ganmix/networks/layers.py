@@ -25,7 +25,7 @@ class ToImage(nn.Module):
         self.conv = nn.Conv2d(channels, image_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.relu(self.bn(x))).tanh()
+        return self.conv(F.relu(self.bn(x), inplace=True)).tanh()
 
 
 def num_doublings(resolution: int) -> int:

@@ -20,8 +20,8 @@ class UpBlock(nn.Module):
         self.shortcut = UpsampleShortcut(nn.Conv2d(channels, channels, 1) if conv_shortcut else None)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.relu(self.bn1(x)))
-        return self.shortcut(x) + self.conv2(F.relu(self.bn2(h)))
+        h = self.conv1(F.relu(self.bn1(x), inplace=True))
+        return self.shortcut(x) + self.conv2(F.relu(self.bn2(h), inplace=True))
 
 
 class DownBlock(nn.Module):

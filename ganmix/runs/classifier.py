@@ -11,8 +11,7 @@ from ganmix.errors import UserError
 from ganmix.evaluation.accuracy import accuracy_scores
 from ganmix.networks import CLASSIFIERS
 from ganmix.networks.classifier import save_classifier
-from ganmix.runs.common import child_seeds, introduce, open_run, read_data, run_path, say
-from ganmix.training.device import check_compiler, find_device
+from ganmix.runs.common import child_seeds, introduce, open_run, prepare_device, read_data, run_path, say
 from ganmix.training.loop import Action, resume, train
 from ganmix.training.recorder import Recorder
 from ganmix.training.run_folder import RunFolder, append_line, read_lines
@@ -25,9 +24,7 @@ def run_classifier(config: ClassifierConfig, config_path: Path) -> None:
     Raises:
         UserError, DivergedError, Stopped: see errors.py and loop.py.
     """
-    device = find_device(config.device.name)
-    if config.device.compile:
-        check_compiler(device)
+    device = prepare_device(config.device)
     data, test_data = (read_data(config.data, split) for split in ("train", "test"))
     trainer = build_trainer(config, data, device)
     with RunFolder(run_path(config.run.dir, config_path)) as folder:

@@ -12,7 +12,7 @@ from ganmix.config.reader import differences, dump_config, read_config
 from ganmix.data import ImageData, load_images, read_folder
 from ganmix.errors import UserError
 from ganmix.training.checkpoint import write_atomically
-from ganmix.training.device import hardware, has_fast_bf16
+from ganmix.training.device import check_compiler, find_device, hardware, has_fast_bf16, keep_freed_memory
 from ganmix.training.run_folder import RunFolder
 
 # What may change between the start of a run and its resumption, without making it another run.
@@ -48,6 +48,19 @@ def open_run(folder: RunFolder, config: Section, also_fixed: Sequence[str] = ())
         if problems:
             raise UserError([*problems, "take another run.dir for another run, or delete that one"])
     write_atomically(folder.config, dump_config(config).encode())
+
+
+def prepare_device(settings: Device) -> torch.device:
+    """Return the config's device, ready to compute.
+
+    Raises:
+        UserError: it is not there, or cannot compile where the config wants it to.
+    """
+    device = find_device(settings.name)
+    if settings.compile:
+        check_compiler(device)
+    keep_freed_memory()
+    return device
 
 
 def read_data(data: Data | FolderData, split: str) -> ImageData:

@@ -16,9 +16,8 @@ from ganmix.evaluation import Extractor, Reference, fidelity_scores, get_extract
 from ganmix.evaluation.sampling import generate, sample_images
 from ganmix.losses import GAN_LOSSES, PENALTIES
 from ganmix.networks import DISCRIMINATORS, GENERATORS, Staged, is_affine, resolve_stages
-from ganmix.runs.common import child_seeds, introduce, open_run, read_data, run_path, say
+from ganmix.runs.common import child_seeds, introduce, open_run, prepare_device, read_data, run_path, say
 from ganmix.training.checkpoint import BEST, save_checkpoint
-from ganmix.training.device import check_compiler, find_device
 from ganmix.training.gan import GanTrainer, MixupSettings, PenaltySettings
 from ganmix.training.loop import Action, resume, train
 from ganmix.training.recorder import Recorder
@@ -37,9 +36,7 @@ def run_gan(config: GanConfig, config_path: Path) -> None:
     Raises:
         UserError, DivergedError, Stopped: see errors.py and loop.py.
     """
-    device = find_device(config.device.name)
-    if config.device.compile:
-        check_compiler(device)
+    device = prepare_device(config.device)
     data = read_data(config.data, "train")
     trainer = build_trainer(config, data, device)
     scorer = Scorer(config, config.evaluation, data, device) if config.evaluation else None

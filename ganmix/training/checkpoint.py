@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch.load has no error of its own: a zip's, a pickle's, an OSError, a RuntimeError
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path}: not a readable checkpoint ({reason})") from error
+        previous = path.with_name(PREVIOUS)
+        advice = f"; {previous} copied over it would continue from there" if previous.exists() else ""
+        raise UserError(f"{path}: not a readable checkpoint ({reason}){advice}") from error
     return state
 
 
@@ -45,7 +48,10 @@ def keep_previous(latest: Path) -> None:
     if latest.exists():
         spare = latest.with_suffix(".link")
         spare.unlink(missing_ok=True)
-        os.link(latest, spare)
+        try:
+            os.link(latest, spare)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(latest, spare)
         spare.replace(latest.with_name(PREVIOUS))
 
 

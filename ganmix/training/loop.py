@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from ganmix.errors import DivergedError
+from ganmix.errors import DivergedError, Stopped
 from ganmix.training.checkpoint import LATEST, keep_previous, load_checkpoint, save_checkpoint
 from ganmix.training.recorder import Recorder
 from ganmix.training.run_folder import RunFolder, forget_after
@@ -55,14 +55,6 @@ class Action:
         if step == 0:
             return self.at_start
         return step == total_steps or (self.every is not None and step % self.every == 0)
-
-
-class Stopped(Exception):  # noqa: N818
-    """A signal ended the run after its state was saved; the exit status is 128 + the signal's number."""
-
-    def __init__(self, signum: int):
-        self.exit_status = 128 + signum
-        super().__init__(signal.Signals(signum).name)
 
 
 def resume(folder: RunFolder, algorithm: Algorithm) -> dict[str, Any] | None:

@@ -35,6 +35,10 @@ MORE = {
 RUNS = {name: [str(CONFIGS / "table6" / f"{name}.yaml")] for name in TABLE_6} | {
     name: [str(CONFIGS / "table6" / "sn_gan_fr_ff.yaml"), *options] for name, options in MORE.items()
 }
+PARTS = {
+    *("steps_done", "noise_generator", "plan_generator", "batches"),
+    *("generator", "discriminator", "generator_optimizer", "discriminator_optimizer", "ema"),
+}
 
 
 def child(arguments, log, killed_in_step):
@@ -108,6 +112,7 @@ def test_killed_and_resumed_run_equals_an_uninterrupted_one(name, forks, tmp_pat
     assert run_in_child(forks, killed, arguments) == 0
 
     expected, found = (load_checkpoint(folder / "checkpoints" / "latest.pt") for folder in (whole, killed))
+    assert found["algorithm"].keys() == PARTS
     assert found["algorithm"]["steps_done"] == STEPS
     assert differing(found, expected) == []
     lines = without_speed(read_lines(whole / "metrics.jsonl"))

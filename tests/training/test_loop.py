@@ -4,10 +4,10 @@ import signal
 import pytest
 import torch
 
-from ganmix.errors import DivergedError, UserError
+from ganmix.errors import DivergedError, Stopped, UserError
 from ganmix.training import loop
 from ganmix.training.checkpoint import load_checkpoint
-from ganmix.training.loop import Action, Stopped, resume, train
+from ganmix.training.loop import Action, resume, train
 from ganmix.training.recorder import Recorder
 from ganmix.training.run_folder import RunFolder, append_line, read_lines
 
