@@ -77,25 +77,27 @@ def run_benchmark(
     if unknown := set(only or ()) - {name for name, _, _ in settings}:
         known = ", ".join(repr(name) for name, _, _ in settings)
         raise UserError(f"--settings: {sorted(unknown)[0]!r} is not one of {known}")
-    rows = []
-    print(f"{hardware(device)}; torch {torch.__version__}; batch {batch_size}, n_dis {n_dis}, {rounds} rounds")
-    print(
-        f"{'setting':<18}{'way':<20}{'D step s':>10}{'G step s':>10}{'iteration s':>13}{'x textbook':>12}{'GFLOP':>9}"
-    )
-    for name, pairs, k in settings:
-        if only and name not in only:
-            continue
+    chosen = [setting for setting in settings if only is None or setting[0] in only]
+    variants = []
+    gflop = {}
+    for name, pairs, k in chosen:
         mixup = Mixup(alpha=0.2, stages=(k,), pairs=pairs) if pairs else None  # type: ignore[arg-type]
         setting_config = config.model_copy(update={"mixup": mixup, "penalty": None})
-        variants = [_textbook(setting_config, data, device, name)]
-        variants += [_ours(setting_config, data, device, name, way) for way in ways]
-        for row in _measure(variants, n_dis, rounds, device):
-            rows.append(row)
-            print(
-                f"{row['setting']:<18}{row['way']:<20}{row['d_step']:>10.4f}{row['g_step']:>10.4f}"
-                f"{row['iteration']:>13.4f}{row['speedup']:>12.2f}{row['gflop']:>9.1f}",
-                flush=True,
-            )
+        textbook = _textbook(setting_config, data, device, name)
+        variants += [textbook, *(_ours(setting_config, data, device, name, way) for way in ways)]
+        gflop["textbook", name] = _gflop(textbook, n_dis)
+        # Precision changes no count, and compiled code hides its operations from the counter.
+        ours = _gflop(_ours(setting_config, data, device, name, "float32"), n_dis)
+        gflop |= {(way, name): ours for way in ways}
+    variants.sort(key=lambda variant: ["textbook", *ways].index(variant.way))
+    rows = _rows(_measure(variants, rounds, device), n_dis, gflop)
+    print(f"{hardware(device)}; torch {torch.__version__}; batch {batch_size}, n_dis {n_dis}, {rounds} rounds")
+    head = ["setting", "way", "D step s", "G step s", "iteration s", "x textbook", "x none", "GFLOP", "x none"]
+    keys = ["setting", "way", "d_step", "g_step", "iteration", "speedup", "cost", "gflop", "gflop_cost"]
+    formats = ["<16", "<18", ">9.3f", ">9.3f", ">12.3f", ">11.2f", ">8.3f", ">9.1f", ">8.3f"]
+    print(" ".join(f"{name:{form.split('.')[0]}}" for name, form in zip(head, formats, strict=True)))
+    for row in rows:
+        print(" ".join(f"{row[key]:{form}}" for key, form in zip(keys, formats, strict=True)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device) / 1024**3
@@ -143,33 +145,51 @@ def _textbook(config: GanConfig, data: ImageData, device: torch.device, setting:
     return Variant("textbook", setting, discriminator_step, lambda: plain.generator_step(noise()))
 
 
-def _measure(variants: list[Variant], n_dis: int, rounds: int, device: torch.device) -> list[dict[str, Any]]:
-    d_times: dict[str, list[float]] = {variant.way: [] for variant in variants}
-    g_times: dict[str, list[float]] = {variant.way: [] for variant in variants}
-    for variant in variants * (1 + rounds):
-        variant.prepare()
-        d_times[variant.way].append(_seconds(variant.discriminator_step, device))
-        g_times[variant.way].append(_seconds(variant.generator_step, device))
-    for times in (*d_times.values(), *g_times.values()):
-        del times[0]  # it compiled and allocated
-    iterations = {way: [n_dis * d + g for d, g in zip(d_times[way], g_times[way], strict=True)] for way in d_times}
+Times = dict[tuple[str, str], list[tuple[float, float]]]
+
+
+def _measure(variants: list[Variant], rounds: int, device: torch.device) -> Times:
+    """Return the seconds of a D and a G step of each (way, setting), a pair a round, all variants in turns."""
+    times: Times = {(variant.way, variant.setting): [] for variant in variants}
+    previous = None
+    for i in range(1 + rounds):
+        for variant in variants:
+            if variant.way != previous:
+                previous = variant.way
+                variant.prepare()
+                # What the allocator gave back is faulted in anew: not in the time of the steps to compare.
+                variant.discriminator_step()
+                variant.generator_step()
+            pair = _seconds(variant.discriminator_step, device), _seconds(variant.generator_step, device)
+            if i > 0:  # the first round compiles and allocates
+                times[variant.way, variant.setting].append(pair)
+        print(f"round {i} of {rounds}" if i else "warm", file=sys.stderr)
+    return times
+
+
+def _rows(times: Times, n_dis: int, gflop: dict[tuple[str, str], float]) -> list[dict[str, Any]]:
+    """Return medians, and medians of the ratios within each round."""
+    iterations = {key: [n_dis * d + g for d, g in pairs] for key, pairs in times.items()}
     rows = []
-    for variant in variants:
-        way = variant.way
-        pairs = zip(iterations["textbook"], iterations[way], strict=True)
-        gflop = n_dis * _gflop(variant.discriminator_step) + _gflop(variant.generator_step)
-        rows.append(
-            {
-                "setting": variant.setting,
-                "way": way,
-                "d_step": statistics.median(d_times[way]),
-                "g_step": statistics.median(g_times[way]),
-                "iteration": statistics.median(iterations[way]),
-                "speedup": statistics.median(theirs / ours for theirs, ours in pairs),
-                "gflop": gflop,
-            }
-        )
+    for (way, setting), pairs in times.items():
+        ours = iterations[way, setting]
+        row = {
+            "setting": setting,
+            "way": way,
+            "d_step": statistics.median(d for d, _ in pairs),
+            "g_step": statistics.median(g for _, g in pairs),
+            "iteration": statistics.median(ours),
+            "speedup": _ratio(iterations["textbook", setting], ours),
+            "cost": _ratio(ours, iterations.get((way, "none"), [])),
+            "gflop": gflop[way, setting],
+            "gflop_cost": gflop[way, setting] / gflop.get((way, "none"), float("nan")),
+        }
+        rows.append(row)
     return rows
+
+
+def _ratio(a: list[float], b: list[float]) -> float:
+    return statistics.median(x / y for x, y in zip(a, b, strict=True)) if b else float("nan")
 
 
 def _seconds(work: Callable[[], Any], device: torch.device) -> float:
@@ -180,7 +200,11 @@ def _seconds(work: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def _gflop(work: Callable[[], Any]) -> float:
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return counter.get_total_flops() / 1e9
+def _gflop(variant: Variant, n_dis: int) -> float:
+    """Return the counted FLOPs of an iteration, in 1e9."""
+    counts = []
+    for work in (variant.discriminator_step, variant.generator_step):
+        with FlopCounterMode(display=False) as counter:
+            work()
+        counts.append(counter.get_total_flops())
+    return (n_dis * counts[0] + counts[1]) / 1e9

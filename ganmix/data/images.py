@@ -1,6 +1,5 @@
 """A set of images as one tensor of bytes, and the two conversions that every data set may need."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -47,12 +46,6 @@ class ImageData:
     @property
     def resolution(self) -> int:
         return self.images.shape[2]
-
-    def digest(self) -> str:
-        """SHA-256, in hex, of the images' shape and bytes: equal for equal images in equal order."""
-        sha256 = hashlib.sha256(str(tuple(self.images.shape)).encode())
-        sha256.update(self.images.cpu().numpy().data)
-        return sha256.hexdigest()
 
 
 def resize(images: Tensor, resolution: int) -> Tensor:

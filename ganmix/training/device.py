@@ -54,7 +54,7 @@ def check_compiler(device: torch.device) -> None:
 
 
 def keep_freed_memory(keep: bool = True) -> None:
-    """Let the C library keep what tensors on the CPU free, instead of returning it to the kernel and faulting it in anew.
+    """Let the C library keep what tensors on the CPU free, instead of returning it to the kernel each time.
 
     By default glibc does so for every block over 32 MiB, which is each large activation: about a fifth of a step.
 

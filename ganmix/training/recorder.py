@@ -1,5 +1,6 @@
 """What a run shows of itself: metrics.jsonl, TensorBoard events, sample grids, progress on the terminal."""
 
+import io
 import sys
 import time
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from ganmix.errors import DivergedError
+from ganmix.training.checkpoint import write_atomically
 from ganmix.training.run_folder import RunFolder, append_line
 
 PLAIN_SECONDS = 10  # between progress lines where stderr is not a terminal
@@ -74,7 +76,7 @@ class Recorder:
         Raises:
             DivergedError: one is not a finite number; the message names the first, and its step.
         """
-        values = torch.stack(self._pending).cpu() if self._pending else torch.empty(0, len(self._names))
+        values = torch.stack([v.cpu() for v in self._pending]) if self._pending else torch.empty(0, len(self._names))
         bad = ~values.isfinite()
         if bad.any():
             row = int(bad.any(1).nonzero()[0])
@@ -132,7 +134,9 @@ def image_grid(images: Tensor) -> Tensor:
 
 def write_png(path: Path, image: Tensor) -> None:
     """Write a uint8 image [3, H, W]."""
-    Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+    buffer = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(buffer, "png")
+    write_atomically(path, buffer.getbuffer())
 
 
 class _Progress:
