@@ -11,7 +11,16 @@ from ganmix.errors import UserError
 from ganmix.evaluation.accuracy import accuracy_scores
 from ganmix.networks import CLASSIFIERS
 from ganmix.networks.classifier import save_classifier
-from ganmix.runs.common import child_seeds, introduce, open_run, prepare_device, read_data, run_path, say
+from ganmix.runs.common import (
+    check_same_run,
+    child_seeds,
+    introduce,
+    prepare_device,
+    read_data,
+    run_path,
+    say,
+    write_config,
+)
 from ganmix.training.loop import Action, resume, train
 from ganmix.training.recorder import Recorder
 from ganmix.training.run_folder import RunFolder, append_line, read_lines
@@ -28,13 +37,14 @@ def run_classifier(config: ClassifierConfig, config_path: Path) -> None:
     data, test_data = (read_data(config.data, split) for split in ("train", "test"))
     trainer = build_trainer(config, data, device)
     with RunFolder(run_path(config.run.dir, config_path)) as folder:
-        open_run(folder, config, also_fixed=["training.steps"])  # over which the learning rate falls
+        check_same_run(folder, config, also_fixed=["training.steps"])  # over which the learning rate falls
         recorder_state = resume(folder, trainer)
         steps = config.training.steps
         exported = folder.path / "classifier.safetensors"
         if trainer.steps_done >= steps and exported.exists():
             say(f"{folder.path} is finished ({trainer.steps_done} steps)")
             return
+        write_config(folder, config)
         network = f"{config.network.name} {sum(p.numel() for p in trainer.network.parameters()):,} parameters"
         introduce(data, {"network": network}, config.device, device, folder, trainer.steps_done)
         recorder = Recorder(folder, trainer.steps_done, steps, config.training.batch_size, recorder_state)

@@ -28,8 +28,8 @@ CHANGEABLE = (
 )
 
 
-def open_run(folder: RunFolder, config: Section, also_fixed: Sequence[str] = ()) -> None:
-    """Write the resolved config into a new run's folder, or check that it is the one this run began with.
+def check_same_run(folder: RunFolder, config: Section, also_fixed: Sequence[str] = ()) -> None:
+    """Check that a run's folder, if it has a config, began with this one.
 
     Args:
         also_fixed: keys of `CHANGEABLE` that make it another run all the same, as the steps do where the learning
@@ -47,6 +47,10 @@ def open_run(folder: RunFolder, config: Section, also_fixed: Sequence[str] = ())
         ]
         if problems:
             raise UserError([*problems, "take another run.dir for another run, or delete that one"])
+
+
+def write_config(folder: RunFolder, config: Section) -> None:
+    """Write the resolved config into the run's folder."""
     write_atomically(folder.config, dump_config(config).encode())
 
 

@@ -16,7 +16,16 @@ from ganmix.evaluation import Extractor, Reference, fidelity_scores, get_extract
 from ganmix.evaluation.sampling import generate, sample_images
 from ganmix.losses import GAN_LOSSES, PENALTIES
 from ganmix.networks import DISCRIMINATORS, GENERATORS, Staged, is_affine, resolve_stages
-from ganmix.runs.common import child_seeds, introduce, open_run, prepare_device, read_data, run_path, say
+from ganmix.runs.common import (
+    check_same_run,
+    child_seeds,
+    introduce,
+    prepare_device,
+    read_data,
+    run_path,
+    say,
+    write_config,
+)
 from ganmix.training.checkpoint import BEST, save_checkpoint
 from ganmix.training.gan import GanTrainer, MixupSettings, PenaltySettings
 from ganmix.training.loop import Action, resume, train
@@ -42,13 +51,16 @@ def run_gan(config: GanConfig, config_path: Path) -> None:
     scorer = Scorer(config, config.evaluation, data, device) if config.evaluation else None
     with RunFolder(run_path(config.run.dir, config_path)) as folder:
         # A change of the steps changes the learning rate, where that falls over them.
-        open_run(folder, config, also_fixed=["training.steps"] if config.training.decay == "linear" else [])
+        check_same_run(folder, config, also_fixed=["training.steps"] if config.training.decay == "linear" else [])
         recorder_state = resume(folder, trainer)
         steps = config.training.steps
+        if trainer.steps_done > steps:
+            raise UserError(f"training.steps: {folder.path} has done {trainer.steps_done} already, more than {steps}")
         if trainer.steps_done >= steps and _is_scored(folder, scorer, trainer.steps_done):
             more = f"; training.steps={2 * steps} would go on" if config.training.decay == "constant" else ""
             say(f"{folder.path} is finished ({trainer.steps_done} steps){more}")
             return
+        write_config(folder, config)
         introduce(data, _parts(config, trainer), config.device, device, folder, trainer.steps_done)
         _note_input_mixup(trainer, to_float(data.images[:1]))
         images_per_step = config.training.n_dis * config.training.batch_size

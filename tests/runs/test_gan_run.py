@@ -372,3 +372,10 @@ def test_unusable_settings_are_named_before_a_folder_is_made(capsys, tmp_path):
         (problem,) = errors(capsys)
         assert expected in problem
     assert not (tmp_path / "run").exists()
+
+
+def test_fewer_steps_than_were_done_are_refused_and_nothing_is_written(copy, capsys):
+    before = (copy / "config.yaml").read_bytes()
+    assert train(f"run.dir={copy}", "training.steps=2") == 2
+    assert f"has done {STEPS} already, more than 2" in capsys.readouterr().err
+    assert (copy / "config.yaml").read_bytes() == before
