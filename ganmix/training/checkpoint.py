@@ -15,8 +15,11 @@ PREVIOUS = "previous.pt"
 BEST = "best.pt"
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, state: dict[str, Any], previous: Path | None = None) -> None:
     """Write `state` to `path` so that a kill, or a full disk, at any moment leaves the old file or the new one.
+
+    Args:
+        previous: where to keep the old one.
 
     Raises:
         OSError: it cannot be written; the file that was there is intact.
@@ -24,7 +27,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     # Into memory first: torch reports a full disk as a RuntimeError of its archive writer, a file as an OSError.
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_atomically(path, buffer.getbuffer())
+    write_atomically(path, buffer.getbuffer(), previous)
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -43,20 +46,15 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     return state
 
 
-def keep_previous(latest: Path) -> None:
-    """Keep the latest checkpoint as the previous one, while it also stays the latest until it is replaced."""
-    if latest.exists():
-        spare = latest.with_suffix(".link")
-        spare.unlink(missing_ok=True)
-        try:
-            os.link(latest, spare)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(latest, spare)
-        spare.replace(latest.with_name(PREVIOUS))
+def write_atomically(path: Path, data: bytes | memoryview, previous: Path | None = None) -> None:
+    """Write a file under a temporary name, sync it, then rename it.
 
+    Args:
+        previous: where the file that was there is kept, once the new one is safe on the disk.
 
-def write_atomically(path: Path, data: bytes | memoryview) -> None:
-    """Write a file under a temporary name, sync it, then rename it."""
+    Raises:
+        OSError: with the path; what was there is untouched.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -64,7 +62,20 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            _copy(path, previous)
         temporary.replace(path)
-    except OSError:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)
         raise
+
+
+def _copy(source: Path, target: Path) -> None:
+    spare = target.with_name(target.name + ".tmp")
+    spare.unlink(missing_ok=True)
+    try:
+        os.link(source, spare)  # no bytes are copied
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, spare)
+    spare.replace(target)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ganmix.errors import DivergedError, Stopped
-from ganmix.training.checkpoint import LATEST, keep_previous, load_checkpoint, save_checkpoint
+from ganmix.training.checkpoint import LATEST, PREVIOUS, load_checkpoint, save_checkpoint
 from ganmix.training.recorder import Recorder
 from ganmix.training.run_folder import RunFolder, forget_after
 
@@ -117,10 +117,9 @@ def train(
 
 def _save(algorithm: Algorithm, recorder: Recorder, folder: RunFolder) -> None:
     recorder.check(algorithm.steps_done)  # what diverged must not replace what is good
-    path = folder.checkpoints / LATEST
-    keep_previous(path)
     recorder.writer.flush()
-    save_checkpoint(path, {"algorithm": algorithm.state_dict(), "recorder": recorder.state_dict()})
+    state = {"algorithm": algorithm.state_dict(), "recorder": recorder.state_dict()}
+    save_checkpoint(folder.checkpoints / LATEST, state, previous=folder.checkpoints / PREVIOUS)
 
 
 @contextmanager

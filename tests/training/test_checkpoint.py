@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ganmix.errors import UserError
-from ganmix.training.checkpoint import keep_previous, load_checkpoint, save_checkpoint, write_atomically
+from ganmix.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from ganmix.training.run_folder import append_line, forget_after, read_lines
 
 
@@ -107,17 +107,27 @@ def test_code_in_a_file_does_not_run(tmp_path):
     assert witness.exists()
 
 
-def test_previous_is_what_latest_was(tmp_path):
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_previous_is_what_latest_was(hard_links, tmp_path, monkeypatch):
+    if not hard_links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError("no hard links here")))
     latest, previous = tmp_path / "latest.pt", tmp_path / "previous.pt"
-    keep_previous(latest)
-    assert list(tmp_path.iterdir()) == []
     for step in (1, 2, 3):
-        keep_previous(latest)
-        save_checkpoint(latest, {"step": step})
+        save_checkpoint(latest, {"step": step}, previous)
     assert load_checkpoint(latest) == {"step": 3}
     assert load_checkpoint(previous) == {"step": 2}
-    keep_previous(latest)  # a kill here finds both
-    assert load_checkpoint(latest) == load_checkpoint(previous) == {"step": 3}
+    assert {file.name for file in tmp_path.iterdir()} == {"latest.pt", "previous.pt"}
+
+
+def test_failing_write_leaves_latest_and_previous_and_names_the_file(tmp_path, no_space_beyond_4_kb):
+    latest, previous = tmp_path / "latest.pt", tmp_path / "previous.pt"
+    for step in (1, 2):
+        save_checkpoint(latest, {"step": step}, previous)
+    with pytest.raises(OSError, match="too large") as error:
+        save_checkpoint(latest, {"step": 3, "tensor": torch.zeros(10_000)}, previous)
+    assert error.value.filename == str(latest)
+    assert load_checkpoint(latest) == {"step": 2}
+    assert load_checkpoint(previous) == {"step": 1}
 
 
 def test_forgetting_drops_later_lines_and_one_cut_short(tmp_path):

@@ -222,7 +222,7 @@ def test_divergence_names_the_last_good_checkpoint_and_leaves_it(folder, checkpo
 
 def test_events_are_on_disk_with_the_checkpoint(folder, monkeypatch):
     order = []
-    monkeypatch.setattr(loop, "save_checkpoint", lambda path, state: order.append("checkpoint"))
+    monkeypatch.setattr(loop, "save_checkpoint", lambda path, state, previous: order.append("checkpoint"))
     recorder = Recorder(folder, 0, 1, 1)
     monkeypatch.setattr(recorder.writer, "flush", lambda: order.append("events"))
     train(Counter(), recorder, folder, total_steps=1, scalars_every=1, checkpoint_every=1, actions=[])
