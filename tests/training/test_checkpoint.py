@@ -2,6 +2,7 @@ import errno
 import io
 import os
 import resource
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,18 @@ class CreatesFile:
         return Path.touch, (self.path,)
 
 
-@pytest.fixture
+@contextmanager
 def no_space_beyond_4_kb():
-    """Makes the system refuse writes beyond 4 KB, with a real OSError as of a full disk."""
+    """Makes the system refuse writes beyond 4 KB, with a real OSError as of a full disk.
+
+    Around the write alone: the limit is the whole process's, and pytest's own output may be a longer file.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_what_is_saved_is_loaded(tmp_path):
@@ -58,10 +64,10 @@ def test_failing_sync_leaves_the_old_file(tmp_path, monkeypatch):
     assert load_checkpoint(path) == {"step": 2}
 
 
-def test_failing_write_leaves_the_old_file(tmp_path, no_space_beyond_4_kb):
+def test_failing_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "c.pt"
     save_checkpoint(path, {"step": 1})
-    with pytest.raises(OSError, match="too large"):
+    with pytest.raises(OSError, match="too large"), no_space_beyond_4_kb():
         save_checkpoint(path, {"step": 2, "tensor": torch.zeros(10_000)})
     assert load_checkpoint(path) == {"step": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["c.pt"]
@@ -119,11 +125,11 @@ def test_previous_is_what_latest_was(hard_links, tmp_path, monkeypatch):
     assert {file.name for file in tmp_path.iterdir()} == {"latest.pt", "previous.pt"}
 
 
-def test_failing_write_leaves_latest_and_previous_and_names_the_file(tmp_path, no_space_beyond_4_kb):
+def test_failing_write_leaves_latest_and_previous_and_names_the_file(tmp_path):
     latest, previous = tmp_path / "latest.pt", tmp_path / "previous.pt"
     for step in (1, 2):
         save_checkpoint(latest, {"step": step}, previous)
-    with pytest.raises(OSError, match="too large") as error:
+    with pytest.raises(OSError, match="too large") as error, no_space_beyond_4_kb():
         save_checkpoint(latest, {"step": 3, "tensor": torch.zeros(10_000)}, previous)
     assert error.value.filename == str(latest)
     assert load_checkpoint(latest) == {"step": 2}
