@@ -14,6 +14,11 @@ class UserError(Exception):
         super().__init__("\n".join(self.problems))
 
 
+def first_line(error: Exception) -> str:
+    """Return what an error of a library says, in one line: some say it in many, some in none."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 class DivergedError(Exception):
     """A loss or a gradient is no longer a finite number: exit status 3."""
 

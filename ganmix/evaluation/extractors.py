@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganmix.errors import UserError
+from ganmix.errors import UserError, first_line
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_SHA256_PREFIX = "6726825d"  # by torch hub's convention, the name ends with it
@@ -118,8 +118,7 @@ def shipped_extractor(name: str) -> Extractor:
     try:
         classifier = load_classifier(path)
     except Exception as error:  # damaged, or another network's: safetensors', json's and torch's errors
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"evaluation extractor: {path} is not a classifier's file ({reason})") from error
+        raise UserError(f"evaluation extractor: {path} is not a classifier's file ({first_line(error)})") from error
     return classifier_extractor(
         _FeaturesAndLogits(classifier),
         path.stem,

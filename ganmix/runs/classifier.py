@@ -6,15 +6,17 @@ from pathlib import Path
 import torch
 
 from ganmix.config.classifier import ClassifierConfig
-from ganmix.data import BatchOrder, ImageBatches, ImageData
+from ganmix.data import ImageData
 from ganmix.errors import UserError
 from ganmix.evaluation.accuracy import accuracy_scores
 from ganmix.networks import CLASSIFIERS
 from ganmix.networks.classifier import save_classifier
 from ganmix.runs.common import (
+    build_batches,
     check_same_run,
     child_seeds,
     introduce,
+    memory_format,
     prepare_device,
     read_data,
     run_path,
@@ -78,19 +80,13 @@ def build_trainer(config: ClassifierConfig, data: ImageData, device: torch.devic
         keys = config.network.model_dump(exclude={"name"})
         num_classes = int(data.labels.max()) + 1
         network = CLASSIFIERS[config.network.name](data.resolution, data.channels, num_classes=num_classes, **keys)
-    memory_format = torch.channels_last if config.device.channels_last else torch.contiguous_format
     generator = torch.Generator(device).manual_seed(augment_seed)
     training = config.training
-    batches = ImageBatches(
-        data.images.to(device),
-        data.labels.to(device),
-        BatchOrder(data.num_images, training.batch_size, order_seed, device),
-        flip=config.data.flip,
-        dequantise=config.data.dequantise,
-        generator=generator,
+    batches = build_batches(
+        data, data.labels, config.data, batch_size=training.batch_size, seed=order_seed, generator=generator
     )
     return SupervisedTrainer(
-        network.to(device).lay_out(memory_format),
+        network.to(device).lay_out(memory_format(config.device)),
         batches,
         lr=training.lr,
         momentum=training.momentum,

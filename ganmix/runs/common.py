@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ganmix.config.base import Section
 from ganmix.config.common import Data, Device, FolderData
 from ganmix.config.reader import differences, dump_config, read_config
-from ganmix.data import ImageData, load_images, read_folder
+from ganmix.data import BatchOrder, ImageBatches, ImageData, load_images, read_folder
 from ganmix.errors import UserError
 from ganmix.training.checkpoint import write_atomically
 from ganmix.training.device import check_compiler, find_device, hardware, has_fast_bf16, keep_freed_memory
@@ -72,6 +73,32 @@ def read_data(data: Data | FolderData, split: str) -> ImageData:
     if isinstance(data, FolderData):
         return read_folder(data.path, resolution=data.resolution, channels=data.channels, skip_broken=data.skip_broken)
     return load_images(data.name, split, root=data.root, resolution=data.resolution)
+
+
+def build_batches(
+    data: ImageData,
+    labels: Tensor | None,
+    settings: Data | FolderData,
+    *,
+    batch_size: int,
+    seed: int,
+    generator: torch.Generator,
+) -> ImageBatches:
+    """Return training batches of `data`, which lie on the generator's device; `seed` is of their order."""
+    device = generator.device
+    return ImageBatches(
+        data.images.to(device),
+        None if labels is None else labels.to(device),
+        BatchOrder(data.num_images, batch_size, seed, device),
+        flip=settings.flip,
+        dequantise=settings.dequantise,
+        generator=generator,
+    )
+
+
+def memory_format(settings: Device) -> torch.memory_format:
+    """Return the layout that networks get."""
+    return torch.channels_last if settings.channels_last else torch.contiguous_format
 
 
 def run_path(run_dir: str | None, config_path: Path) -> Path:

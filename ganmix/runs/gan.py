@@ -10,16 +10,18 @@ from torch import Tensor, nn
 
 from ganmix.config.gan import Evaluation, GanConfig
 from ganmix.config.reader import dump_config
-from ganmix.data import BatchOrder, ImageBatches, ImageData, to_float
+from ganmix.data import ImageData, to_float
 from ganmix.errors import UserError
 from ganmix.evaluation import Extractor, Reference, fidelity_scores, get_extractor, images_digest, protocol
 from ganmix.evaluation.sampling import generate, sample_images
 from ganmix.losses import GAN_LOSSES, PENALTIES
 from ganmix.networks import DISCRIMINATORS, GENERATORS, Staged, is_affine, resolve_stages
 from ganmix.runs.common import (
+    build_batches,
     check_same_run,
     child_seeds,
     introduce,
+    memory_format,
     prepare_device,
     read_data,
     run_path,
@@ -100,16 +102,10 @@ def build_trainer(config: GanConfig, data: ImageData, device: torch.device) -> G
     with torch.random.fork_rng():
         torch.manual_seed(init_seed)
         networks = [_build("generator", config, data), _build("discriminator", config, data)]
-    memory_format = torch.channels_last if config.device.channels_last else torch.contiguous_format
-    generator, discriminator = (network.to(device).lay_out(memory_format) for network in networks)
+    generator, discriminator = (network.to(device).lay_out(memory_format(config.device)) for network in networks)
     noise_generator = torch.Generator(device).manual_seed(noise_seed)
-    batches = ImageBatches(
-        data.images.to(device),
-        None,
-        BatchOrder(data.num_images, training.batch_size, order_seed, device),
-        flip=config.data.flip,
-        dequantise=config.data.dequantise,
-        generator=noise_generator,
+    batches = build_batches(
+        data, None, config.data, batch_size=training.batch_size, seed=order_seed, generator=noise_generator
     )
     return GanTrainer(
         generator,
@@ -118,7 +114,7 @@ def build_trainer(config: GanConfig, data: ImageData, device: torch.device) -> G
         noise_size=config.generator.z,
         loss=GAN_LOSSES[config.loss.name],
         penalty=_penalty(config),
-        mixup=_mixup(config, discriminator, data),
+        mixup=_mixup(config, discriminator),
         n_dis=training.n_dis,
         lr=training.lr,
         betas=training.betas,
@@ -150,7 +146,7 @@ def _penalty(config: GanConfig) -> PenaltySettings | None:
     return PenaltySettings(partial(PENALTIES[section.name], **options), section.weight, section.own_step)
 
 
-def _mixup(config: GanConfig, discriminator: Staged, data: ImageData) -> MixupSettings | None:
+def _mixup(config: GanConfig, discriminator: Staged) -> MixupSettings | None:
     if config.mixup is None:
         return None
     try:
@@ -256,11 +252,11 @@ class Watch:
         """Write a grid of generated images, and of mixes as the discriminator sees them at its input."""
         fakes = generate(self._trainer.shown_generator, self._noise).cpu()
         self._recorder.grid(step, "fakes", fakes)
-        plan, mixup = self._trainer.last_plan, self._trainer.mixup
-        if mixup is not None and plan is not None:
-            num = min(len(self._reals), GRID)
-            plan = mixup.plan(num, self._draw, torch.device("cpu")).replacing()
-            self._recorder.grid(step, "mixes", plan.mixes(torch.cat([self._reals, fakes[:num]]))[: 2 * GRID])
+        mixup = self._trainer.mixup
+        if mixup is not None and self._trainer.last_plan is not None:
+            num = len(self._reals)
+            plan = mixup.plan(num, self._draw, torch.device("cpu"))
+            self._recorder.grid(step, "mixes", plan.mixes(torch.cat([self._reals, fakes[:num]])))
 
     def extra_scalars(self) -> dict[str, float]:
         """Return the learning rate, and write the histograms of the last step's lambda and stage."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ganmix.errors import UserError
+from ganmix.errors import UserError, first_line
 
 LATEST = "latest.pt"
 PREVIOUS = "previous.pt"
@@ -39,10 +39,9 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch.load has no error of its own: a zip's, a pickle's, an OSError, a RuntimeError
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         previous = path.with_name(PREVIOUS)
         advice = f"; {previous} copied over it would continue from there" if previous.exists() else ""
-        raise UserError(f"{path}: not a readable checkpoint ({reason}){advice}") from error
+        raise UserError(f"{path}: not a readable checkpoint ({first_line(error)}){advice}") from error
     return state
 
 
