@@ -9,16 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ganmix.data import ImageData
-
-SHAPES = {  # channels, pixels a side
-    "digits": (1, 8),
-    "fashion_mnist": (1, 32),
-    "mnist": (1, 32),
-    "cifar10": (3, 32),
-    "cifar100": (3, 32),
-    "svhn": (3, 32),
-}
+from ganmix.data import SHAPES, ImageData
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from ganmix.config.gan import GanConfig
 from ganmix.config.reader import read_config
 from ganmix.data import DATASETS
 from ganmix.evaluation.extractors import SHIPPED
+from ganmix.evaluation.protocol import Parts, choose_parts
 from ganmix.losses import GAN_LOSSES, PENALTIES
 from ganmix.networks import CLASSIFIERS, DISCRIMINATORS, GENERATORS
 
@@ -45,7 +47,7 @@ def test_every_gan_config_takes_a_step(path, made_data, monkeypatch, tmp_path):
     monkeypatch.setattr("ganmix.runs.gan.read_data", made_data)
     monkeypatch.setattr("ganmix.runs.gan.Recorder.grid", lambda *_: None)  # most of the time, for PNGs of noise
     shrunk = ["generator.width=8", "discriminator.width=8", "training.batch_size=4"]
-    once = [f"run.dir={tmp_path}", "training.steps=1", "evaluation=null", "device.name=cpu"]
+    once = [f"run.dir={tmp_path}", "training.steps=1", "evaluation=null", "device.name=cpu", "data.num_images=20"]
     assert train_gan([str(path), *shrunk, *once]) == 0
     line = last_line(tmp_path / "metrics.jsonl")
     config = read_config(GanConfig, path)
@@ -68,9 +70,21 @@ def test_every_classifier_config_takes_a_step(path, made_data, monkeypatch, tmp_
 
 
 @pytest.mark.parametrize("path", GAN_FILES, ids=name_of)
-def test_every_extractor_is_inception_or_shipped(path):
-    extractor = read_config(GanConfig, path).evaluation.extractor
-    assert extractor == "inception" or (SHIPPED / f"{extractor}.safetensors").is_file()
+def test_every_protocols_extractor_is_inception_or_shipped(path):
+    config = read_config(GanConfig, path)
+    parts = config.evaluation.model_dump(include={field.name for field in fields(Parts)})
+    _, found = choose_parts(config.evaluation.protocol, config.data.name, parts)
+    assert found.extractor == "inception" or (SHIPPED / f"{found.extractor}.safetensors").is_file()
+
+
+@pytest.mark.parametrize("folder", ["table6", "small", "small_1000"])
+def test_configs_to_be_compared_have_one_protocol_and_the_same_data(folder):
+    configs = [read_config(GanConfig, path) for path in GAN_FILES if path.parent.name == folder]
+    assert len(configs) > 1
+    evaluations = {config.evaluation.model_copy(update={"every": None}) for config in configs}
+    assert {evaluation.protocol for evaluation in evaluations} == {"paper" if folder == "table6" else "small"}
+    assert len(evaluations) == 1
+    assert len({config.data for config in configs}) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ganmix.config.base import Count, PositiveFloat, Section
-from ganmix.config.common import Data, Device, Logging, Run
+from ganmix.config.common import Data, Device, Logging, RunConfig
 
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Decay = Annotated[float, Field(ge=0)]
@@ -41,10 +41,9 @@ class Evaluation(Section):
     """steps between evaluations; null: at the end only"""
 
 
-class ClassifierConfig(Section):
+class ClassifierConfig(RunConfig):
     """A supervised classifier training."""
 
-    run: Run = Run()
     data: Data
     network: ConvNetwork
     training: Training

@@ -22,6 +22,8 @@ class Data(Section):
     """folder where data sets are looked for, and downloaded to"""
     resolution: Count | None = None
     """pixels a side; null: the data set's own (digits 8, the others 32)"""
+    num_images: Count | None = None
+    """train on this many of them, drawn by the run's seed; null: all"""
     flip: bool = False
     """mirror each image with probability 1/2"""
     dequantise: bool = False
@@ -40,6 +42,8 @@ class FolderData(Section):
     """1 grey, 3 colour"""
     skip_broken: bool = False
     """leave out files that cannot be read, with a count, instead of stopping"""
+    num_images: Count | None = None
+    """train on this many of them, drawn by the run's seed; null: all"""
     flip: bool = False
     """mirror each image with probability 1/2"""
     dequantise: bool = False
@@ -55,6 +59,8 @@ class Logging(Section):
     """steps between sample grids"""
     checkpoint_every: Count = 1000
     """steps between checkpoints; a kill loses at most these"""
+    keep_every: Count | None = None
+    """steps between checkpoints that are kept for good, as step_NNNNNN.pt; null: none"""
 
 
 class Device(Section):
@@ -68,3 +74,9 @@ class Device(Section):
     """bfloat16 autocast; penalties stay in float32"""
     compile: bool = False
     """torch.compile for G and D; needs a C++ compiler on the CPU"""
+
+
+class RunConfig(Section):
+    """What every config that can be trained has."""
+
+    run: Run = Run()

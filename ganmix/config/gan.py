@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ganmix.config.base import Count, CountOrZero, PositiveFloat, Section
-from ganmix.config.common import Data, Device, FolderData, Logging, Run
+from ganmix.config.common import Data, Device, FolderData, Logging, RunConfig
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -156,26 +156,40 @@ class Training(Section):
 
 
 class Evaluation(Section):
-    """Scores, and the protocol they are measured by."""
+    """Scores, and the protocol they are measured by; scores of unlike protocols are never compared."""
 
-    extractor: str = "inception"
-    """inception, a shipped classifier (digits, fashion_mnist), or a classifier's .safetensors file"""
+    protocol: Literal["modern", "paper", "miyato", "small"] = "modern"
+    """modern: 50k generated, all training images; paper (the authors'): 50k, test images, truncated; miyato: 5k, test
+    images; small: 10k, all training images, a shipped classifier for extractor. The keys below replace its parts"""
+    extractor: str | None = None
+    """inception, a shipped classifier (digits, fashion_mnist), or a classifier's .safetensors file; null: the
+    protocol's"""
     weights: str | None = None
     """file of the Inception weights, where they cannot be downloaded"""
+    num_fake: Count | None = None
+    """generated images; null: the protocol's"""
+    reference: str | None = None
+    """real images to compare with: train, test, or a .npz of their statistics mu and sigma (FID alone, and IS); null:
+    the protocol's"""
+    num_real: Count | None = None
+    """compare with the first so many of them; null: all"""
+    quantisation: Literal["round", "truncate"] | None = None
+    """of generated images to bytes; null: the protocol's"""
+    batch_norm: Literal["running", "batch", "standing"] | None = None
+    """statistics in G: running means of the training, each batch's own, or means over batches made for the purpose;
+    null: the protocol's"""
+    ema: bool | None = None
+    """sample from the moving average of G's weights; null: where there is one"""
+    precision_recall: bool = False
+    """measure precision and recall too, whose time grows with the square of the images"""
     every: Count | None = None
     """steps between evaluations; null: at the end only"""
     at_start: bool = False
     """score the untrained generator too"""
-    num_fake: Count = 50_000
-    """generated images"""
-    reference: Literal["train", "test"] = "train"
-    """real images to compare with"""
-    precision_recall: bool = False
-    """measure precision and recall too, whose time grows with the square of the images"""
 
 
 class PaperRow(Section):
-    """A row of Table 6 (arXiv 1806.05236 v1)."""
+    """A row of Table 6 (arXiv 1806.05236 v1): CIFAR-10, whatever this config trains on."""
 
     row: str
     """the row's name"""
@@ -187,10 +201,9 @@ class PaperRow(Section):
     """FID"""
 
 
-class GanConfig(Section):
+class GanConfig(RunConfig):
     """A GAN training."""
 
-    run: Run = Run()
     data: Annotated[Data | FolderData, Field(discriminator="name")]
     generator: Annotated[SnganGenerator | AuthorsGenerator | ConvGenerator, Field(discriminator="name")]
     discriminator: Annotated[SnganDiscriminator | AuthorsDiscriminator | ConvDiscriminator, Field(discriminator="name")]

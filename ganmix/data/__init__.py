@@ -3,10 +3,11 @@
 from ganmix.data.batches import BatchOrder, ImageBatches, augment, to_float, to_uint8
 from ganmix.data.folder import read_folder
 from ganmix.data.images import ImageData, resize, set_channels
-from ganmix.data.sources import DATASETS, load_images
+from ganmix.data.sources import DATASETS, SHAPES, load_images
 
 __all__ = [
     "DATASETS",
+    "SHAPES",
     "BatchOrder",
     "ImageBatches",
     "ImageData",

@@ -60,13 +60,15 @@ def to_float(images: Tensor) -> Tensor:
     return images.float() / 127.5 - 1
 
 
-def to_uint8(images: Tensor) -> Tensor:
+def to_uint8(images: Tensor, quantisation: str = "round") -> Tensor:
     """Float images, of any shape, as uint8: -1 is 0, 1 is 255, what lies outside is clamped.
 
-    Rounds to the nearest level. Truncation, as some peers do, darkens every image by half a level and moves
-    FID by several per cent.
+    Args:
+        quantisation: "round" to the nearest level, or "truncate" as some peers do, which darkens every image by half
+            a level and moves FID by several per cent.
     """
-    return (images.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+    levels = (images.float() * 127.5 + 127.5).clamp(0, 255)
+    return (levels.round() if quantisation == "round" else levels).to(torch.uint8)
 
 
 def augment(images: Tensor, *, flip: bool, dequantise: bool, generator: torch.Generator) -> Tensor:

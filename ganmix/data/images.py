@@ -35,6 +35,11 @@ class ImageData:
             assert self.labels.dtype == torch.int64, f"labels must be int64, got {self.labels.dtype}"
             assert self.labels.shape == shape[:1], f"labels must be [{shape[0]}], got {tuple(self.labels.shape)}"
 
+    def subset(self, indices: Tensor) -> "ImageData":
+        """The images at `indices`, int64 [M], in that order."""
+        labels = None if self.labels is None else self.labels[indices]
+        return ImageData(self.images[indices], labels, self.name, self.split)
+
     @property
     def num_images(self) -> int:
         return self.images.shape[0]

@@ -147,6 +147,15 @@ DATASETS: dict[str, Callable[[Path, str], ImageData]] = {
     "svhn": _read_svhn,
 }
 
+SHAPES = {  # channels, pixels a side, as read without a resolution
+    "digits": (1, 8),
+    "fashion_mnist": (1, 32),
+    "mnist": (1, 32),
+    "cifar10": (3, 32),
+    "cifar100": (3, 32),
+    "svhn": (3, 32),
+}
+
 
 def _open_torchvision(
     name: str,

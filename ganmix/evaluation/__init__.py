@@ -1,22 +1,20 @@
 """Scores of generated images, and all that makes two scores comparable; imports no torch-fidelity."""
 
-from ganmix.evaluation.extractors import (
-    Extractor,
-    classifier_extractor,
-    get_extractor,
-    inception_extractor,
-    shipped_extractor,
-)
-from ganmix.evaluation.fidelity import Reference, fidelity_scores, images_digest, protocol
+from ganmix.evaluation.extractors import Extractor, classifier_extractor, get_extractor
+from ganmix.evaluation.features import Features, extract
+from ganmix.evaluation.fidelity import fidelity_scores
+from ganmix.evaluation.protocol import PROTOCOLS, same_protocol
+from ganmix.evaluation.reference import Reference, image_reference
 
 __all__ = [
+    "PROTOCOLS",
     "Extractor",
+    "Features",
     "Reference",
     "classifier_extractor",
+    "extract",
     "fidelity_scores",
     "get_extractor",
-    "images_digest",
-    "inception_extractor",
-    "protocol",
-    "shipped_extractor",
+    "image_reference",
+    "same_protocol",
 ]

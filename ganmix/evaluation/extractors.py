@@ -1,7 +1,4 @@
-"""The networks whose features and logits the scores are computed from, as torch-fidelity knows them.
-
-Each is registered once per process under a name with its weights' digest, around one live network.
-"""
+"""The networks whose features and logits the scores are computed from."""
 
 import copy
 import difflib
@@ -9,7 +6,7 @@ import hashlib
 import io
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +20,26 @@ INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_SHA256_PREFIX = "6726825d"  # by torch hub's convention, the name ends with it
 SHIPPED = Path(__file__).parent / "extractors"
 
+_BUILT: dict[str, "Extractor"] = {}  # Inception takes seconds to build, and many runs may be scored by it
+
 
 @dataclass(frozen=True)
 class Extractor:
-    """A feature extractor registered with torch-fidelity.
+    """A frozen network to see images by.
 
     Args:
         name: "digits", "fashion_mnist", "inception", ...
         digest: SHA-256 in hex; another network or other weights have another one.
-        registered: the name in torch-fidelity's registry, which holds the digest.
         prefix: goes before a score's label: "digits-" makes "digits-FID". Only the real Inception has "",
             because only its scores are what the literature calls FID and IS.
-        features_layer: the layer of FID, KID, precision and recall.
-        logits_layer: the layer of IS.
+        network: uint8 images [N, C, H, W] -> (features [N, D], of FID, KID, precision and recall; logits [N, K],
+            of IS).
     """
 
     name: str
     digest: str
-    registered: str
     prefix: str
-    features_layer: str = "features"
-    logits_layer: str = "logits"
+    network: nn.Module = field(compare=False, repr=False)
 
 
 def sha256_of(tensors: Mapping[str, Tensor]) -> str:
@@ -77,7 +73,7 @@ def get_extractor(name: str, weights: str | None = None) -> Extractor:
 def classifier_extractor(
     network: nn.Module, name: str, *, resolution: int | None = None, channels: int | None = None
 ) -> Extractor:
-    """Register a frozen copy of a classifier; training `network` on changes nothing in the scores.
+    """Make an extractor of a frozen copy of a classifier; training `network` on changes nothing in the scores.
 
     Args:
         network: maps float images [N, C, H, W] in [-1, 1] to (features [N, D], logits [N, K]).
@@ -89,10 +85,8 @@ def classifier_extractor(
     """
     size = torch.tensor([resolution or 0, channels or 0])
     digest = sha256_of({**network.state_dict(), "input size": size})
-    extractor = Extractor(name, digest, registered=f"{name}-{digest[:16]}", prefix=f"{name}-")
-    if not _is_registered(extractor):
-        _register(extractor, _OnUint8(copy.deepcopy(network), resolution, channels))
-    return extractor
+    frozen = _OnUint8(copy.deepcopy(network), resolution, channels).eval().requires_grad_(False)
+    return Extractor(name, digest, f"{name}-", frozen)
 
 
 def shipped_extractor(name: str) -> Extractor:
@@ -151,24 +145,16 @@ def inception_extractor(weights: Path | None = None) -> Extractor:
             f"{path} is damaged or not the Inception weights: its SHA-256 starts with {digest[:8]}, expected"
             f" {INCEPTION_SHA256_PREFIX}. {_where_to_put_inception()}"
         )
-    extractor = Extractor(
-        "inception",
-        digest,
-        registered=f"inception-{digest[:16]}",
-        prefix="",
-        features_layer="2048",
-        logits_layer="logits_unbiased",
-    )
-    if not _is_registered(extractor):
-        _register(extractor, _Inception(content, extractor))
-    return extractor
+    if digest not in _BUILT:
+        _BUILT[digest] = Extractor("inception", digest, "", _Inception(content).eval().requires_grad_(False))
+    return _BUILT[digest]
 
 
 def _where_to_put_inception() -> str:
     return (
         f"Get {INCEPTION_FILE} (95.7 MB, SHA-256 {INCEPTION_SHA256_PREFIX}...) from torch-fidelity's release"
         f" v0.2.0 and put it into {_hub_folder()} or name it in evaluation.weights."
-        " The extractors 'digits' and 'fashion_mnist' need no download."
+        " Without it, evaluation.protocol=small and the extractors 'digits' and 'fashion_mnist' need no download."
     )
 
 
@@ -188,38 +174,6 @@ def _downloaded_inception() -> Path:
             problem = f"cannot download the Inception weights ({error}). {_where_to_put_inception()}"
             raise UserError(problem) from error
     return path
-
-
-def _is_registered(extractor: Extractor) -> bool:
-    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
-
-    return extractor.registered in FEATURE_EXTRACTORS_REGISTRY
-
-
-def _register(extractor: Extractor, network: nn.Module) -> None:
-    """`network` maps uint8 images to (features [N, D], logits [N, K])."""
-    import torch_fidelity
-
-    layers = (extractor.features_layer, extractor.logits_layer)
-    network.eval().requires_grad_(False)
-
-    # torch-fidelity makes an object of this class in every call; the network is made once and shared by all.
-    class Registered(torch_fidelity.FeatureExtractorBase):
-        def __init__(self, name: str, features_list: list[str], **_options: object):
-            super().__init__(name, features_list)
-
-        @staticmethod
-        def get_provided_features_list() -> tuple[str, ...]:
-            return layers
-
-        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-            # A score must not depend on an autocast around the caller.
-            with torch.autocast(images.device.type, enabled=False):
-                values = dict(zip(layers, network.to(images.device)(images), strict=True))
-            # features_list comes from a set: its order changes with PYTHONHASHSEED, and so must ours.
-            return tuple(values[layer].float() for layer in self.features_list)
-
-    torch_fidelity.register_feature_extractor(extractor.registered, Registered)
 
 
 class _OnUint8(nn.Module):
@@ -259,7 +213,7 @@ class _FeaturesAndLogits(nn.Module):
 class _Inception(nn.Module):
     """torch-fidelity's Inception on grey or colour images."""
 
-    def __init__(self, content: bytes, extractor: Extractor):
+    def __init__(self, content: bytes):
         super().__init__()
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
@@ -272,7 +226,7 @@ class _Inception(nn.Module):
         with torch.random.fork_rng(devices=[]):  # the initial weights, soon overwritten, are drawn at random
             self.inception = FeatureExtractorInceptionV3(
                 "inception-v3-compat",
-                [extractor.features_layer, extractor.logits_layer],
+                ["2048", "logits_unbiased"],
                 feature_extractor_weights_path=io.BytesIO(content),
             )
 

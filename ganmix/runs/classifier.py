@@ -19,8 +19,10 @@ from ganmix.runs.common import (
     memory_format,
     prepare_device,
     read_data,
+    record_session,
     run_path,
     say,
+    training_images,
     write_config,
 )
 from ganmix.training.loop import Action, resume, train
@@ -36,7 +38,8 @@ def run_classifier(config: ClassifierConfig, config_path: Path) -> None:
         UserError, DivergedError, Stopped: see errors.py and loop.py.
     """
     device = prepare_device(config.device)
-    data, test_data = (read_data(config.data, split) for split in ("train", "test"))
+    data = training_images(read_data(config.data, "train"), config.data, config.run.seed)
+    test_data = read_data(config.data, "test")
     trainer = build_trainer(config, data, device)
     with RunFolder(run_path(config.run.dir, config_path)) as folder:
         check_same_run(folder, config, also_fixed=["training.steps"])  # over which the learning rate falls
@@ -47,6 +50,7 @@ def run_classifier(config: ClassifierConfig, config_path: Path) -> None:
             say(f"{folder.path} is finished ({trainer.steps_done} steps)")
             return
         write_config(folder, config)
+        record_session(folder, device, trainer.steps_done)
         network = f"{config.network.name} {sum(p.numel() for p in trainer.network.parameters()):,} parameters"
         introduce(data, {"network": network}, config.device, device, folder, trainer.steps_done)
         recorder = Recorder(folder, trainer.steps_done, steps, config.training.batch_size, recorder_state)
@@ -59,6 +63,7 @@ def run_classifier(config: ClassifierConfig, config_path: Path) -> None:
                 total_steps=steps,
                 scalars_every=config.logging.scalars_every,
                 checkpoint_every=config.logging.checkpoint_every,
+                keep_every=config.logging.keep_every,
                 actions=[evaluate],
                 extra_scalars=lambda: {"learning_rate": trainer.current_lr},
             )

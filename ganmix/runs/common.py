@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -10,11 +11,12 @@ from torch import Tensor
 from ganmix.config.base import Section
 from ganmix.config.common import Data, Device, FolderData
 from ganmix.config.reader import differences, dump_config, read_config
-from ganmix.data import BatchOrder, ImageBatches, ImageData, load_images, read_folder
+from ganmix.data import SHAPES, BatchOrder, ImageBatches, ImageData, load_images, read_folder
 from ganmix.errors import UserError
 from ganmix.training.checkpoint import write_atomically
 from ganmix.training.device import check_compiler, find_device, hardware, has_fast_bf16, keep_freed_memory
-from ganmix.training.run_folder import RunFolder
+from ganmix.training.run_folder import RunFolder, append_line
+from ganmix.versions import library_versions
 
 # What may change between the start of a run and its resumption, without making it another run.
 CHANGEABLE = (
@@ -75,6 +77,29 @@ def read_data(data: Data | FolderData, split: str) -> ImageData:
     return load_images(data.name, split, root=data.root, resolution=data.resolution)
 
 
+def image_shape(data: Data | FolderData) -> tuple[int, int]:
+    """Return channels and resolution of the images that a config names, without reading them."""
+    if isinstance(data, FolderData):
+        return data.channels, data.resolution
+    channels, resolution = SHAPES[data.name]
+    return channels, data.resolution or resolution
+
+
+def training_images(data: ImageData, settings: Data | FolderData, seed: int) -> ImageData:
+    """Return what a run trains on: `data`, or `settings.num_images` of it, drawn by the run's seed.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    num = settings.num_images
+    if num is None:
+        return data
+    if num > data.num_images:
+        raise UserError(f"data.num_images: {data.name} has {data.num_images} images, fewer than {num}")
+    draw = torch.Generator().manual_seed(child_seeds(seed, 5)[4])  # a stream that no trainer uses
+    return data.subset(torch.randperm(data.num_images, generator=draw)[:num])
+
+
 def build_batches(
     data: ImageData,
     labels: Tensor | None,
@@ -109,6 +134,15 @@ def run_path(run_dir: str | None, config_path: Path) -> Path:
 def child_seeds(seed: int, num: int) -> list[int]:
     """Return seeds for `num` independent random streams of one run."""
     return torch.randint(2**62, (num,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def record_session(folder: RunFolder, device: torch.device, step: int) -> None:
+    """Append to sessions.jsonl when, from which step, on what and with which libraries training starts or goes on."""
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    append_line(
+        folder.sessions,
+        {"step": step, "started": started, "hardware": hardware(device), "versions": library_versions()},
+    )
 
 
 def introduce(

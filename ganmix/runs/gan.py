@@ -6,28 +6,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ganmix.config.gan import Evaluation, GanConfig
+from ganmix.config.gan import GanConfig
 from ganmix.config.reader import dump_config
 from ganmix.data import ImageData, to_float
 from ganmix.errors import UserError
-from ganmix.evaluation import Extractor, Reference, fidelity_scores, get_extractor, images_digest, protocol
-from ganmix.evaluation.sampling import generate, sample_images
+from ganmix.evaluation.sampling import generate
 from ganmix.losses import GAN_LOSSES, PENALTIES
 from ganmix.networks import DISCRIMINATORS, GENERATORS, Staged, is_affine, resolve_stages
 from ganmix.runs.common import (
     build_batches,
     check_same_run,
     child_seeds,
+    image_shape,
     introduce,
     memory_format,
     prepare_device,
     read_data,
+    record_session,
     run_path,
     say,
+    training_images,
     write_config,
 )
+from ganmix.runs.scoring import Scorer, score_lines
 from ganmix.training.checkpoint import BEST, save_checkpoint
 from ganmix.training.gan import GanTrainer, MixupSettings, PenaltySettings
 from ganmix.training.loop import Action, resume, train
@@ -35,10 +38,6 @@ from ganmix.training.recorder import Recorder
 from ganmix.training.run_folder import RunFolder, append_line, read_lines
 
 GRID = 64  # images in a sample grid
-SCORE_SEED = 2020  # of the noise that is scored: the same in every run, so that scores differ by the generators
-IS_SPLITS = 10
-KID_SUBSET = 1000
-NEIGHBOURS = 3
 
 
 def run_gan(config: GanConfig, config_path: Path) -> None:
@@ -48,9 +47,10 @@ def run_gan(config: GanConfig, config_path: Path) -> None:
         UserError, DivergedError, Stopped: see errors.py and loop.py.
     """
     device = prepare_device(config.device)
-    data = read_data(config.data, "train")
+    all_data = read_data(config.data, "train")
+    data = training_images(all_data, config.data, config.run.seed)
     trainer = build_trainer(config, data, device)
-    scorer = Scorer(config, config.evaluation, data, device) if config.evaluation else None
+    scorer = Scorer(config, config.evaluation, device, train_data=all_data) if config.evaluation else None
     with RunFolder(run_path(config.run.dir, config_path)) as folder:
         # A change of the steps changes the learning rate, where that falls over them.
         check_same_run(folder, config, also_fixed=["training.steps"] if config.training.decay == "linear" else [])
@@ -63,6 +63,7 @@ def run_gan(config: GanConfig, config_path: Path) -> None:
             say(f"{folder.path} is finished ({trainer.steps_done} steps){more}")
             return
         write_config(folder, config)
+        record_session(folder, device, trainer.steps_done)
         introduce(data, _parts(config, trainer), config.device, device, folder, trainer.steps_done)
         _note_input_mixup(trainer, to_float(data.images[:1]))
         images_per_step = config.training.n_dis * config.training.batch_size
@@ -81,6 +82,7 @@ def run_gan(config: GanConfig, config_path: Path) -> None:
                 total_steps=steps,
                 scalars_every=config.logging.scalars_every,
                 checkpoint_every=config.logging.checkpoint_every,
+                keep_every=config.logging.keep_every,
                 actions=actions,
                 extra_scalars=watch.extra_scalars,
             )
@@ -91,7 +93,7 @@ def run_gan(config: GanConfig, config_path: Path) -> None:
         say(f"TensorBoard  tensorboard --logdir {folder.path}")
         if scorer is not None:
             say(f"scores       {folder.scores}")
-            for line in score_lines(read_lines(folder.scores)):
+            for line in score_lines(scorer.earlier(read_lines(folder.scores))):
                 say(f"             {line}")
 
 
@@ -101,7 +103,7 @@ def build_trainer(config: GanConfig, data: ImageData, device: torch.device) -> G
     init_seed, order_seed, noise_seed, plan_seed = child_seeds(config.run.seed, 4)
     with torch.random.fork_rng():
         torch.manual_seed(init_seed)
-        networks = [_build("generator", config, data), _build("discriminator", config, data)]
+        networks = [build_network("generator", config), build_network("discriminator", config)]
     generator, discriminator = (network.to(device).lay_out(memory_format(config.device)) for network in networks)
     noise_generator = torch.Generator(device).manual_seed(noise_seed)
     batches = build_batches(
@@ -128,12 +130,14 @@ def build_trainer(config: GanConfig, data: ImageData, device: torch.device) -> G
     )
 
 
-def _build(role: str, config: GanConfig, data: ImageData) -> Staged:
+def build_network(role: str, config: GanConfig) -> Staged:
+    """Build the config's "generator" or "discriminator" with fresh weights, on the CPU."""
     section = getattr(config, role)
     table = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}[role]
     keys = section.model_dump(exclude={"name"})
+    channels, resolution = image_shape(config.data)
     try:
-        return table[section.name](data.resolution, data.channels, **keys)
+        return table[section.name](resolution, channels, **keys)
     except ValueError as error:
         raise UserError(f"{role}: {error}; data.resolution sets another") from None
 
@@ -156,79 +160,22 @@ def _mixup(config: GanConfig, discriminator: Staged) -> MixupSettings | None:
     return MixupSettings(**config.mixup.model_dump(exclude={"stages"}), stages=tuple(stages))
 
 
-class Scorer:
-    """Scores a generator by the config's protocol; everything it needs is there before training starts."""
-
-    def __init__(self, config: GanConfig, settings: Evaluation, train_data: ImageData, device: torch.device):
-        if config.data.name == "folder" and settings.reference == "test":
-            raise UserError("evaluation.reference: a folder of images has no test split")
-        self.settings = settings
-        self.extractor: Extractor = get_extractor(settings.extractor, settings.weights)
-        data = train_data if settings.reference == "train" else read_data(config.data, "test")
-        self.reference = Reference(data.images, data.name, data.split, images_digest(data.images))
-        self._noise_size = config.generator.z
-        self._device = device
-        smallest = min(settings.num_fake, data.num_images)
-        if smallest < IS_SPLITS:
-            raise UserError(f"evaluation: at least {IS_SPLITS} images are needed on either side, got {smallest}")
-        self.protocol = protocol(
-            self.extractor,
-            self.reference,
-            num_fake=settings.num_fake,
-            is_splits=IS_SPLITS,
-            kid_subset_size=KID_SUBSET,
-            neighbours=NEIGHBOURS,
-            seed=SCORE_SEED,
-            weights="ema" if config.training.ema else "live",
-            batch_norm="running",
-        )
-        self.fid = f"{self.extractor.prefix}FID"
-
-    def __call__(self, generator: nn.Module) -> dict[str, float]:
-        """Return the scores by their labels, which name the extractor where it is not Inception."""
-        scores = fidelity_scores(
-            sample_images(generator, self.settings.num_fake, self._noise_size, SCORE_SEED),
-            self.reference.images,
-            self.extractor,
-            real_digest=self.reference.digest,
-            device=self._device,
-            cache=Path(".cache") / "ganmix",
-            is_splits=IS_SPLITS,
-            kid_subset_size=KID_SUBSET,
-            neighbours=NEIGHBOURS,
-            precision_recall=self.settings.precision_recall,
-            seed=SCORE_SEED,
-        )
-        return {self.extractor.prefix + name: value for name, value in scores.items()}
-
-
 def _score(scorer: Scorer, trainer: GanTrainer, folder: RunFolder, recorder: Recorder, step: int) -> None:
-    earlier = [line for line in read_lines(folder.scores) if line["protocol"] == scorer.protocol]
+    earlier = scorer.earlier(read_lines(folder.scores))
     if any(line["step"] == step for line in earlier):
         return
-    scores = scorer(trainer.shown_generator)
+    scores = scorer(trainer.shown_generator if scorer.ema else trainer.generator)
     recorder.scalars(step, {f"score/{name}": value for name, value in scores.items()})
     if scores[scorer.fid] < min((line["scores"][scorer.fid] for line in earlier), default=float("inf")):
         save_checkpoint(folder.checkpoints / BEST, {"algorithm": trainer.state_dict(), "scores": scores})
-    line = {"step": step, "scores": scores, "protocol": scorer.protocol}
+    line = scorer.line(step, scores)
     append_line(folder.scores, line)
     recorder.say(score_lines([line])[0])
     recorder.restart_clock(step)
 
 
 def _is_scored(folder: RunFolder, scorer: Scorer | None, step: int) -> bool:
-    lines = read_lines(folder.scores)
-    return scorer is None or any(x["step"] == step and x["protocol"] == scorer.protocol for x in lines)
-
-
-def score_lines(lines: list[dict[str, Any]]) -> list[str]:
-    """Say scores in words, one line for each evaluation."""
-    return [
-        f"step {line['step']}: "
-        + ", ".join(f"{name} {value:.4g}" for name, value in line["scores"].items() if "_std" not in name)
-        + f" ({line['protocol']['num_fake']} generated, {line['protocol']['reference']['num']} real images)"
-        for line in lines
-    ]
+    return scorer is None or any(line["step"] == step for line in scorer.earlier(read_lines(folder.scores)))
 
 
 class Watch:

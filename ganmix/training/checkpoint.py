@@ -15,6 +15,11 @@ PREVIOUS = "previous.pt"
 BEST = "best.pt"
 
 
+def kept_name(step: int) -> str:
+    """Return the name of a checkpoint that is kept for good."""
+    return f"step_{step:06d}.pt"
+
+
 def save_checkpoint(path: Path, state: dict[str, Any], previous: Path | None = None) -> None:
     """Write `state` to `path` so that a kill, or a full disk, at any moment leaves the old file or the new one.
 
@@ -62,7 +67,7 @@ def write_atomically(path: Path, data: bytes | memoryview, previous: Path | None
             file.flush()
             os.fsync(file.fileno())
         if previous is not None and path.exists():
-            _copy(path, previous)
+            copy_file(path, previous)
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -70,7 +75,8 @@ def write_atomically(path: Path, data: bytes | memoryview, previous: Path | None
         raise
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_file(source: Path, target: Path) -> None:
+    """Give a file that is only ever replaced, never written to, a second name; atomically."""
     spare = target.with_name(target.name + ".tmp")
     spare.unlink(missing_ok=True)
     try:

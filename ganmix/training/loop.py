@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ganmix.errors import DivergedError, Stopped
-from ganmix.training.checkpoint import LATEST, PREVIOUS, load_checkpoint, save_checkpoint
+from ganmix.training.checkpoint import LATEST, PREVIOUS, copy_file, kept_name, load_checkpoint, save_checkpoint
 from ganmix.training.recorder import Recorder
 from ganmix.training.run_folder import RunFolder, forget_after
+
+ECHO_SECONDS = 0.5
 
 
 class Algorithm(Protocol):
@@ -82,10 +85,14 @@ def train(
     total_steps: int,
     scalars_every: int,
     checkpoint_every: int,
+    keep_every: int | None = None,
     actions: Sequence[Action],
     extra_scalars: Callable[[], dict[str, float]] = dict,
 ) -> None:
     """Step until `total_steps`, recording, acting and saving on the way; start anywhere.
+
+    Args:
+        keep_every: steps between checkpoints that no later one replaces; None: there are none.
 
     Raises:
         DivergedError: a recorded value is not finite. Nothing is saved after that step.
@@ -97,11 +104,14 @@ def train(
             step = algorithm.steps_done
             done = step >= total_steps
             due = [action for action in actions if action.due(step, total_steps)]
-            if step > saved and (
-                step % checkpoint_every == 0 or done or signals.received or any(action.slow for action in due)
-            ):
+            keep = keep_every is not None and step > 0 and step % keep_every == 0
+            slow = any(action.slow for action in due)
+            if step > saved and (step % checkpoint_every == 0 or keep or done or signals.received or slow):
                 _save(algorithm, recorder, folder)
                 saved = step
+            kept = folder.checkpoints / kept_name(step)
+            if keep and not kept.exists():  # also where a kill came between the saving and the keeping
+                copy_file(folder.checkpoints / LATEST, kept)
             if signals.received:
                 raise Stopped(signals.received)
             for action in due:
@@ -133,10 +143,15 @@ def _naming_last_good(folder: RunFolder) -> Iterator[None]:
 
 
 class _Signals:
-    """Notes the first SIGINT or SIGTERM for the loop to see; the second one interrupts at once."""
+    """Notes the first SIGINT or SIGTERM for the loop to see; the second one interrupts at once.
+
+    One that comes again within `ECHO_SECONDS` is the same: a scheduler signals every process of a job, and the parent
+    among them passes it on.
+    """
 
     def __init__(self) -> None:
         self.received = 0
+        self._since = 0.0
 
     def __enter__(self) -> "_Signals":
         self._old = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -149,7 +164,9 @@ class _Signals:
             signal.signal(signum, handler)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
+        if signum == self.received and time.monotonic() - self._since < ECHO_SECONDS:
+            return
         if self.received:
             raise KeyboardInterrupt
-        self.received = signum
+        self.received, self._since = signum, time.monotonic()
         print("\nfinishing this step and saving; once more to stop at once", file=sys.stderr)

@@ -24,6 +24,7 @@ class RunFolder:
         self.samples = path / "samples"
         self.metrics = path / "metrics.jsonl"
         self.scores = path / "scores.jsonl"
+        self.sessions = path / "sessions.jsonl"
         try:
             for folder in (path, self.checkpoints, self.samples):
                 folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 import io
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -90,6 +91,26 @@ def test_to_uint8_rounds_to_the_nearest_level():
 
 def test_to_uint8_clamps_what_lies_outside():
     assert to_uint8(torch.tensor([-7.0, -1.01, 1.01, 7.0])).tolist() == [0, 0, 255, 255]
+
+
+@pytest.mark.parametrize(("quantisation", "by_numpy"), [("round", np.round), ("truncate", np.floor)])
+def test_quantisation_is_numpys(quantisation: str, by_numpy: np.ufunc):
+    values = torch.empty(50_000).uniform_(-1.2, 1.2, generator=generator())
+    halves = torch.arange(-2, 258).repeat_interleave(2).div(2).sub(127.5).div(127.5)  # levels and what lies between
+    values = torch.cat([values, halves, torch.tensor([-1.0, 1.0, 0.0])])
+    levels = np.clip(values.numpy() * np.float32(127.5) + np.float32(127.5), 0, 255)
+    found = to_uint8(values, quantisation)
+    assert found.dtype == torch.uint8
+    np.testing.assert_array_equal(found.numpy(), by_numpy(levels).astype(np.uint8))
+
+
+def test_to_uint8_rounds_unless_told_otherwise():
+    values = torch.empty(1000).uniform_(-1, 1, generator=generator())
+    rounded, truncated = to_uint8(values, "round"), to_uint8(values, "truncate")
+    assert torch.equal(to_uint8(values), rounded)
+    darker = rounded.int() - truncated.int()
+    assert darker.unique().tolist() == [0, 1]
+    torch.testing.assert_close(darker.double().mean().item(), 0.5, atol=0.08, rtol=0)  # half a level
 
 
 def test_augment_without_options_only_converts():

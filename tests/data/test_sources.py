@@ -18,7 +18,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from ganmix.data import DATASETS, ImageData, load_images, resize, set_channels
+from ganmix.data import DATASETS, SHAPES, ImageData, load_images, resize, set_channels
 from ganmix.data import sources as sources_module
 from ganmix.errors import UserError
 
@@ -145,8 +145,8 @@ def assert_equals(data: ImageData, images: np.ndarray, labels: np.ndarray):
     assert data.labels.tolist() == labels.tolist()
 
 
-def test_every_data_set_is_tested_here():
-    assert {"digits", *WRITERS} == set(DATASETS)
+def test_every_data_set_is_tested_here_and_has_a_shape():
+    assert {"digits", *WRITERS} == set(DATASETS) == set(SHAPES)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -158,6 +158,7 @@ def test_published_files_are_read_exactly(
     data = load_images(name, split, root=tmp_path / "data")
     assert_equals(data, *written[split])
     assert (data.name, data.split, data.resolution) == (name, split, 32)
+    assert (data.channels, data.resolution) == SHAPES[name]
     assert data.channels == (1 if "mnist" in name else 3)
     assert data.labels is not None
     assert data.labels.dtype == torch.int64
@@ -168,6 +169,7 @@ def test_digits_are_split_into_four_fifths_and_one():
     train, test = load_images("digits", "train"), load_images("digits", "test")
     assert (train.num_images, test.num_images) == (1438, 359)
     assert train.images.shape[1:] == test.images.shape[1:] == (1, 8, 8)
+    assert (train.channels, train.resolution) == SHAPES["digits"]
     assert (train.images.min(), train.images.max()) == (0, 255)
     assert train.labels is not None
     assert train.labels.unique().tolist() == list(range(10))
@@ -363,6 +365,17 @@ def test_grey_to_rgb_and_back_changes_nothing():
 def test_image_data_of_a_wrong_kind_is_our_mistake(images: Tensor, labels: Tensor | None):
     with pytest.raises(AssertionError, match="must be"):
         ImageData(images, labels, "made", "train")
+
+
+def test_a_subset_has_the_images_and_labels_asked_for_in_that_order():
+    images = torch.from_numpy(random_bytes(6, 3, 8, 8))
+    data = ImageData(images, torch.arange(6), "made", "test")
+    subset = data.subset(torch.tensor([4, 0, 4]))
+    assert torch.equal(subset.images, torch.stack([images[4], images[0], images[4]]))
+    assert subset.labels is not None
+    assert subset.labels.tolist() == [4, 0, 4]
+    assert (subset.name, subset.split, subset.num_images) == ("made", "test", 3)
+    assert ImageData(images, None, "made", "test").subset(torch.arange(2)).labels is None
 
 
 def test_importing_the_package_imports_neither_torchvision_nor_sklearn():

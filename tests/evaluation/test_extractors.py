@@ -9,11 +9,10 @@ import pytest
 import torch
 from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from ganmix.errors import UserError
-from ganmix.evaluation import classifier_extractor, extractors, get_extractor, inception_extractor
-from ganmix.evaluation.extractors import INCEPTION_FILE
+from ganmix.evaluation import classifier_extractor, extractors, get_extractor
+from ganmix.evaluation.extractors import INCEPTION_FILE, SHIPPED, inception_extractor, sha256_of
 
 
 class Pooled(nn.Module):
@@ -31,12 +30,6 @@ class Pooled(nn.Module):
         return features, features @ self.head
 
 
-def answer(extractor, images, layers=None):
-    layers = layers or [extractor.features_layer, extractor.logits_layer]
-    registered = FEATURE_EXTRACTORS_REGISTRY[extractor.registered](extractor.registered, layers)
-    return registered(images)
-
-
 def random_images(*shape, seed=0):
     return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
@@ -44,66 +37,71 @@ def random_images(*shape, seed=0):
 def test_classifier_sees_images_from_minus_one_to_one():
     extractor = classifier_extractor(Pooled(1), "range")
     black_and_white = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1)
-    features, _ = answer(extractor, black_and_white)
+    features, _ = extractor.network(black_and_white)
     torch.testing.assert_close(features, torch.tensor([[-1.0], [1.0]]))
 
 
-def test_layers_come_in_the_order_asked_for():
-    extractor = classifier_extractor(Pooled(3), "order")
-    images = random_images(4, 3, 6, 6)
-    features, logits = answer(extractor, images, ["features", "logits"])
-    swapped = answer(extractor, images, ["logits", "features"])
+def test_features_come_first_and_logits_second():
+    features, logits = classifier_extractor(Pooled(3), "order").network(random_images(4, 3, 6, 6))
     assert features.shape == (4, 3)
     assert logits.shape == (4, 5)
-    assert torch.equal(swapped[0], logits)
-    assert torch.equal(swapped[1], features)
 
 
-def test_same_weights_share_a_registration_and_others_do_not():
+def test_same_weights_have_one_digest_and_others_do_not():
     first = classifier_extractor(Pooled(3), "shared")
     assert classifier_extractor(Pooled(3), "shared") == first
-    assert first.registered == f"shared-{first.digest[:16]}"
     assert first.prefix == "shared-"
-    assert classifier_extractor(Pooled(3, seed=1), "shared").registered != first.registered
-    assert classifier_extractor(Pooled(3), "shared", resolution=4).registered != first.registered
+    others = [
+        classifier_extractor(Pooled(3, seed=1), "shared"),
+        classifier_extractor(Pooled(3), "shared", resolution=4),
+        classifier_extractor(Pooled(3), "shared", channels=3),
+    ]
+    assert len({first.digest, *(other.digest for other in others)}) == 4
+
+
+def test_the_digest_knows_names_dtypes_shapes_and_values():
+    tensors = {"a": torch.arange(4.0), "b": torch.tensor(3)}
+    others = [
+        {"c": torch.arange(4.0), "b": torch.tensor(3)},
+        {"a": torch.arange(4.0).view(torch.int32), "b": torch.tensor(3)},  # the same bytes
+        {"a": torch.arange(4.0).view(2, 2), "b": torch.tensor(3)},
+        {"a": torch.arange(4.0), "b": torch.tensor(4)},
+        {"a": torch.arange(4.0).flip(0), "b": torch.tensor(3)},
+        {"a": torch.arange(4.0)},
+    ]
+    assert len({sha256_of(found) for found in (tensors, *others)}) == 7
+    transposed = torch.arange(6.0).view(2, 3).T
+    assert sha256_of({"a": transposed}) == sha256_of({"a": transposed.contiguous()})
 
 
 def test_training_the_classifier_on_does_not_move_the_extractor():
     network = Pooled(3).train()
     extractor = classifier_extractor(network, "frozen")
     images = random_images(4, 3, 6, 6)
-    _, before = answer(extractor, images)
+    _, before = extractor.network(images)
     with torch.no_grad():
         network.head.add_(1)
-    _, after = answer(extractor, images)
+    _, after = extractor.network(images)
     assert torch.equal(before, after)
     assert network.training
     assert network.head.requires_grad
+    assert not extractor.network.training
     assert not after.requires_grad
 
 
-def test_autocast_around_the_caller_changes_nothing():
-    extractor = classifier_extractor(Pooled(3), "autocast")
-    images = random_images(4, 3, 6, 6)
-    _, expected = answer(extractor, images)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        _, logits = answer(extractor, images)
-    assert torch.equal(logits, expected)
-
-
 def test_grey_images_are_repeated_for_a_colour_classifier():
-    extractor = classifier_extractor(Pooled(3), "colour", channels=3)
+    network = classifier_extractor(Pooled(3), "colour", channels=3).network
     grey = random_images(4, 1, 6, 6)
-    assert torch.equal(answer(extractor, grey)[1], answer(extractor, grey.repeat(1, 3, 1, 1))[1])
+    assert torch.equal(network(grey)[1], network(grey.repeat(1, 3, 1, 1))[1])
 
 
 def test_colour_images_become_luma_for_a_grey_classifier():
-    extractor = classifier_extractor(Pooled(1), "luma", channels=1)
+    network = classifier_extractor(Pooled(1), "luma", channels=1).network
     primaries = torch.eye(3).mul(255).to(torch.uint8).view(3, 3, 1, 1)
     luma = torch.tensor([[0.299], [0.587], [0.114]])
-    torch.testing.assert_close(answer(extractor, primaries)[0], 2 * luma - 1)
+    torch.testing.assert_close(network(primaries)[0], 2 * luma - 1)
     grey = random_images(4, 1, 6, 6)
-    torch.testing.assert_close(answer(extractor, grey.repeat(1, 3, 1, 1)), answer(extractor, grey))
+    torch.testing.assert_close(network(grey.repeat(1, 3, 1, 1)), network(grey))
 
 
 def test_images_are_resized_to_what_the_classifier_was_trained_on(monkeypatch):
@@ -112,7 +110,7 @@ def test_images_are_resized_to_what_the_classifier_was_trained_on(monkeypatch):
     extractor = classifier_extractor(network, "resized", resolution=4)
     stripes = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
     stripes[:, :, ::4] = 255  # plain bilinear would look between them and see black
-    features, _ = answer(extractor, stripes)
+    features, _ = extractor.network(stripes)
     assert network.seen == (1, 3, 4, 4)
     torch.testing.assert_close(features, torch.full((1, 3), -0.5), atol=0.1, rtol=0)
 
@@ -123,9 +121,6 @@ class FakeClassifier(nn.Module):
     def __init__(self, path):
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(Path(path).read_bytes()[0], dtype=torch.float32))
-
-    def forward(self, images):
-        return self.features_and_logits(images)[1]
 
     def features_and_logits(self, images):
         features = images.flatten(1)
@@ -147,10 +142,21 @@ def shipped(monkeypatch, tmp_path):
 def test_shipped_classifiers_are_known_by_name(shipped):
     for name in ("digits", "fashion_mnist"):
         extractor = get_extractor(name)
-        features, logits = answer(extractor, random_images(2, 3, 16, 16))
+        features, logits = extractor.network(random_images(2, 3, 16, 16))
         assert extractor.prefix == f"{name}-"
         assert features.shape == (2, 64)
         assert logits.shape == (2, 10)
+
+
+def test_what_is_shipped_can_be_read_and_leaves_the_random_state():
+    random_state = torch.get_rng_state()
+    names = sorted(file.stem for file in SHIPPED.glob("*.safetensors"))
+    assert names == ["digits", "fashion_mnist"]
+    for name in names:
+        features, logits = get_extractor(name).network(random_images(2, 1, 8, 8))
+        assert features.isfinite().all()
+        assert logits.shape == (2, 10)
+    assert torch.equal(torch.get_rng_state(), random_state)
 
 
 def test_a_classifier_file_is_known_by_its_path(shipped, tmp_path_factory):
@@ -165,6 +171,14 @@ def test_a_classifier_file_named_inception_does_not_pass_for_it(shipped, tmp_pat
     path = tmp_path_factory.mktemp("mine") / "inception.safetensors"
     path.write_bytes(b"mine")
     assert get_extractor(str(path)).prefix == "inception-"
+
+
+def test_a_damaged_classifier_file_is_named_in_one_line(tmp_path):
+    path = tmp_path / "damaged.safetensors"
+    path.write_bytes((SHIPPED / "digits.safetensors").read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"damaged\.safetensors is not a classifier's file \(") as raised:
+        get_extractor(str(path))
+    assert "\n" not in str(raised.value)
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(shipped):
@@ -193,18 +207,22 @@ def test_inception_is_torch_fidelitys_built_once_with_grey_repeated(random_incep
     network, path = random_inception
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setattr(extractors, "INCEPTION_SHA256_PREFIX", digest[:8])
+    monkeypatch.setattr(extractors, "_BUILT", {})
     random_state = torch.get_rng_state()
 
     extractor = get_extractor("inception", weights=str(path))
 
     assert torch.equal(torch.get_rng_state(), random_state)
-    assert (extractor.prefix, extractor.digest) == ("", digest)
+    assert (extractor.name, extractor.prefix, extractor.digest) == ("inception", "", digest)
     grey = random_images(1, 1, 8, 8)
     expected = network(grey.repeat(1, 3, 1, 1))
-    for found, wanted in zip(answer(extractor, grey), expected, strict=True):
-        torch.testing.assert_close(found, wanted)
+    found = extractor.network(grey)
+    assert [part.shape for part in found] == [(1, 2048), (1, 1008)]
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+        assert not ours.requires_grad
     monkeypatch.setattr(FeatureExtractorInceptionV3, "__init__", None)  # a second building would fail
-    assert inception_extractor(path) == extractor
+    assert inception_extractor(path) is extractor
 
 
 def test_another_inception_file_is_refused_before_it_is_unpickled(tmp_path, monkeypatch):
@@ -233,6 +251,8 @@ def test_a_forged_digest_does_not_let_an_inception_file_run_code(tmp_path, monke
 
 def test_without_network_the_message_says_which_file_goes_where(tmp_path, monkeypatch):
     def no_network(url, path, hash_prefix):
+        assert url.endswith(INCEPTION_FILE)
+        assert hash_prefix == "6726825d"
         raise URLError("Name or service not known")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)

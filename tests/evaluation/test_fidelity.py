@@ -3,34 +3,38 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch_fidelity
+from threadpoolctl import threadpool_limits
 from torch import nn
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
+from ganmix.data import ImageData
 from ganmix.errors import UserError
-from ganmix.evaluation import Reference, classifier_extractor, fidelity_scores, images_digest, protocol
-from ganmix.evaluation.fidelity import _calculate
+from ganmix.evaluation import Features, classifier_extractor, extract, fidelity_scores, image_reference
+from ganmix.evaluation.reference import Reference, statistics
+
+CPU = torch.device("cpu")
 
 
 class Pixels(nn.Module):
-    """Pixel values, times a gain, as features; a linear map of them as logits.
+    """Pixel values as features; a linear map of them as logits."""
 
-    It sums by itself: a matrix product's rounding may change with the batch size.
-    """
-
-    def __init__(self, num_pixels, gain=1.0):
+    def __init__(self, num_pixels):
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        self.gain = nn.Parameter(torch.tensor(gain))
         self.head = nn.Parameter(4 * torch.randn(num_pixels, 5, generator=generator))
 
     def forward(self, images):
-        features = self.gain * images.flatten(1)
-        return features, (features[:, :, None] * self.head).sum(1)
+        features = images.flatten(1)
+        return features, features @ self.head
 
 
 def gaussian_images(num, mean, std, *, channels=1, seed=0):
@@ -45,10 +49,17 @@ def pixel_values(images):
     return (images.numpy().reshape(len(images), -1) / 127.5 - 1).astype(np.float64)
 
 
-def score(fake, real, extractor=None, **options):
-    extractor = extractor or classifier_extractor(Pixels(fake[0].numel()), "pixels")
-    options = {"kid_subset_size": 100, "cache": None, "device": "cpu", **options}
-    return fidelity_scores(fake, real, extractor, real_digest=images_digest(real), **options)
+def score(fake, real, **options):
+    extractor = classifier_extractor(Pixels(fake[0].numel()), "pixels")
+    reference = image_reference(ImageData(real, None, "made", "train"), extractor, CPU, cache=None)
+    options = {"kid_subset_size": 100, "precision_recall": True, **options}
+    return fidelity_scores(extract(fake, extractor, CPU), reference, **options)
+
+
+def score_features(fake, real, **options):
+    """Score features [N, D] and [M, D], the logits being the first of them."""
+    reference = Reference({"num": len(real)}, *statistics(real), real)
+    return fidelity_scores(Features(fake, fake[:, :5]), reference, **{"kid_subset_size": 100, **options})
 
 
 FAKE = gaussian_images(200, 0.3, 0.2)
@@ -83,8 +94,19 @@ def test_fid_and_kid_of_a_set_with_itself_are_zero():
     assert -0.02 < scores["KID"] < 0
 
 
+def test_what_is_zero_but_for_rounding_is_stored_as_zero():
+    scores = score(REAL, REAL, kid_subset_size=len(REAL))
+    assert str(scores["FID"]) == str(scores["KID_std"]) == "0.0"
+
+
 def test_fid_does_not_depend_on_which_set_is_generated():
-    assert score(FAKE, REAL)["FID"] == pytest.approx(score(REAL, FAKE)["FID"], rel=1e-9)
+    assert score(FAKE, REAL)["FID"] == pytest.approx(score(REAL, FAKE)["FID"], rel=1e-6)
+
+
+def test_fid_does_not_change_where_all_features_move_far_away():
+    fake, real = (torch.from_numpy(images.numpy().reshape(len(images), 4)).float() for images in (FAKE, REAL))
+    near, far = (score_features(fake + shift, real + shift)["FID"] for shift in (0.0, 2.0**16))  # exact in float32
+    assert far == pytest.approx(near, rel=1e-6)
 
 
 def test_is_equals_an_independent_computation():
@@ -109,8 +131,8 @@ def test_kid_equals_an_independent_computation():
     within = kernel(x, x)[off_diagonal].mean() + kernel(y, y)[off_diagonal].mean()
     expected = within - 2 * kernel(x, y).mean()
     scores = score(fake, real)
-    assert scores["KID"] == pytest.approx(expected, rel=1e-4)
-    assert scores["KID_std"] == pytest.approx(0, abs=1e-5)
+    assert scores["KID"] == pytest.approx(expected, rel=1e-5)
+    assert scores["KID_std"] == pytest.approx(0, abs=1e-12)
 
 
 def test_precision_and_recall_equal_an_independent_computation():
@@ -123,9 +145,108 @@ def test_precision_and_recall_equal_an_independent_computation():
         return np.mean((np.linalg.norm(points[:, None] - centres, axis=2) <= radius).any(1))
 
     scores = score(fake, real, neighbours=2)
-    assert scores["precision"] == pytest.approx(share_inside(x, y))
-    assert scores["recall"] == pytest.approx(share_inside(y, x))
+    assert scores["precision"] == pytest.approx(share_inside(x, y), rel=1e-6)
+    assert scores["recall"] == pytest.approx(share_inside(y, x), rel=1e-6)
     assert scores["precision"] > scores["recall"] + 0.2  # narrow generated images, so the two are not swapped
+
+
+class Part(nn.Module):
+    """The features or the logits of `Pixels`, as torchmetrics wants its networks."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.extractor = classifier_extractor(Pixels(4), "pixels")
+        self.part = part
+        self.num_features = 4  # else torchmetrics tries an image of 299x299
+
+    def forward(self, images):
+        return getattr(extract(images, self.extractor, CPU), self.part)
+
+
+def test_fid_is_torchmetrics():
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    theirs = FrechetInceptionDistance(feature=Part("features"))
+    theirs.update(FAKE, real=False)
+    theirs.update(REAL, real=True)
+    assert score(FAKE, REAL)["FID"] == pytest.approx(theirs.compute().item(), rel=1e-5)
+
+
+def test_is_is_torchmetrics(monkeypatch):
+    from torchmetrics.image.inception import InceptionScore
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it keeps all features
+        theirs = InceptionScore(feature=Part("logits"), splits=10)
+    theirs.update(FAKE)
+    order = torch.from_numpy(np.random.RandomState(2020).permutation(len(FAKE)))
+    monkeypatch.setattr(torch, "randperm", lambda num: order)  # theirs is unseeded: the splits would be others
+    mean, std = theirs.compute()
+    scores = score(FAKE, REAL)
+    assert scores["IS"] == pytest.approx(mean.item(), rel=1e-5)
+    assert scores["IS_std"] == pytest.approx(std.item() * (9 / 10) ** 0.5, rel=1e-4)  # theirs is of a sample
+
+
+class Registered(FeatureExtractorBase):
+    """`Pixels`, in float64, as torch-fidelity wants its networks."""
+
+    def __init__(self, name, features_list, **options):
+        super().__init__(name, features_list)
+        self.extractor = classifier_extractor(Pixels(4), "pixels")
+
+    @staticmethod
+    def get_provided_features_list():
+        return "features", "logits"
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric):
+        return "logits" if metric == "isc" else "features"
+
+    @staticmethod
+    def can_be_compiled():
+        return False
+
+    def forward(self, images):
+        return tuple(getattr(extract(images, self.extractor, CPU), name).double() for name in self.features_list)
+
+
+class Images(torch.utils.data.Dataset):
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index]
+
+
+def test_all_scores_are_those_of_torch_fidelity_with_the_same_extractor(monkeypatch):
+    monkeypatch.setitem(FEATURE_EXTRACTORS_REGISTRY, "test-pixels", Registered)
+    options = {"isc_splits": 7, "kid_subset_size": 60, "prc_neighborhood": 4, "rng_seed": 11}
+    theirs = torch_fidelity.calculate_metrics(
+        input1=Images(FAKE),
+        input2=Images(REAL),
+        feature_extractor="test-pixels",
+        **dict.fromkeys(("isc", "fid", "kid", "prc"), True),
+        **options,
+        cuda=False,
+        cache=False,
+        verbose=False,
+        save_cpu_ram=True,  # else it starts processes to read images
+    )
+    names = {
+        "IS": "inception_score_mean",
+        "IS_std": "inception_score_std",
+        "FID": "frechet_inception_distance",
+        "KID": "kernel_inception_distance_mean",
+        "KID_std": "kernel_inception_distance_std",
+        "precision": "precision",
+        "recall": "recall",
+    }
+    ours = score(FAKE, REAL, is_splits=7, kid_subset_size=60, neighbours=4, seed=11)
+    assert ours == pytest.approx({name: theirs[key] for name, key in names.items()}, rel=1e-6)
+    assert ours["KID_std"] > 0
 
 
 def test_precision_and_recall_can_be_left_out():
@@ -134,34 +255,68 @@ def test_precision_and_recall_can_be_left_out():
     assert score(FAKE, REAL).items() >= scores.items()
 
 
-@pytest.mark.parametrize("batch_size", [1, 7])
-def test_scores_do_not_depend_on_the_batch_size(batch_size):
-    assert score(FAKE, REAL, batch_size=batch_size) == score(FAKE, REAL, batch_size=256)
+def test_statistics_alone_give_is_and_fid_alone():
+    extractor = classifier_extractor(Pixels(4), "pixels")
+    reference = image_reference(ImageData(REAL, None, "made", "train"), extractor, CPU, cache=None)
+    fake = extract(FAKE, extractor, CPU)
+    scores = fidelity_scores(fake, replace(reference, features=None), precision_recall=True)
+    assert set(scores) == {"IS", "IS_std", "FID"}
+    assert fidelity_scores(fake, reference).items() >= scores.items()
 
 
-def start_python(code, **variables):
-    """Start a fresh process that can import this file."""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables}
+def test_precision_and_recall_do_not_depend_on_the_points_held_at_once(monkeypatch):
+    expected = score(FAKE, REAL)
+    monkeypatch.setattr("ganmix.evaluation.fidelity.PRECISION_RECALL_PART", 33)
+    assert score(FAKE, REAL) == expected
+
+
+def test_the_seed_chooses_splits_and_subsets():
+    first, other = score(FAKE, REAL, seed=1), score(FAKE, REAL, seed=2)
+    assert {name for name in first if first[name] != other[name]} == {"IS", "IS_std", "KID", "KID_std"}
+    assert score(FAKE, REAL, seed=1) == first
+
+
+def test_scores_have_seven_digits():
+    for value in score(FAKE, REAL).values():
+        assert value == float(f"{value:.7g}")
+
+
+def test_scores_do_not_depend_on_the_number_of_threads():
+    generator = torch.Generator().manual_seed(0)
+    fake, real = (torch.randn(num, 256, generator=generator) for num in (600, 550))  # enough to share the work
+    found = []
+    for num_threads in (1, 2):
+        with threadpool_limits(num_threads):  # NumPy's
+            torch.set_num_threads(num_threads)
+            try:
+                found.append(score_features(fake, real, precision_recall=True, kid_subset_size=20))
+            finally:
+                torch.set_num_threads(1)
+    assert found[0] == found[1]
+
+
+@pytest.fixture(scope="module")
+def fresh_process():
+    """What a fresh process says, in which sets of strings have another order."""
+    code = """
+import json, sys
+import ganmix.evaluation
+needless = "torch_fidelity" in sys.modules
+from test_fidelity import FAKE, REAL, score
+print(json.dumps({"imports torch-fidelity": needless, "scores": score(FAKE, REAL)}))
+"""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "2"}
     here = Path(__file__).parent
-    return subprocess.Popen([sys.executable, "-c", code], cwd=here, env=env, stdout=subprocess.PIPE)
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, env=env, stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
 
 
-def print_scores():
-    print(json.dumps(score(FAKE, REAL)))
+def test_scores_are_the_same_in_another_process(fresh_process):
+    assert fresh_process["scores"] == score(FAKE, REAL)
 
 
-def test_scores_do_not_depend_on_pythonhashseed():
-    # On CPython 3.11, sets of the two layers have one order under seed 0 and the other under seed 2.
-    code = "import test_fidelity; test_fidelity.print_scores()"
-    processes = [start_python(code, PYTHONHASHSEED=seed) for seed in ("0", "2")]
-    first, second = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
-    assert first == second == score(FAKE, REAL)
-
-
-def test_importing_evaluation_does_not_import_torch_fidelity():
-    process = start_python("import sys, ganmix.evaluation; sys.exit('torch_fidelity' in sys.modules)")
-    process.communicate(timeout=120)
-    assert process.returncode == 0
+def test_importing_evaluation_does_not_import_torch_fidelity(fresh_process):
+    assert not fresh_process["imports torch-fidelity"]
 
 
 def test_random_states_are_left_as_found():
@@ -171,76 +326,9 @@ def test_random_states_are_left_as_found():
     assert pickle.dumps(np.random.get_state()) == numpy_state
 
 
-def test_cached_features_give_the_same_scores_without_the_real_images(tmp_path, monkeypatch):
-    expected = score(FAKE, REAL)
-    assert score(FAKE, REAL, cache=tmp_path / "new") == expected
-    seen = []
-    forward = Pixels.forward
-    monkeypatch.setattr(Pixels, "forward", lambda self, x: seen.append(len(x)) or forward(self, x))
-    assert score(FAKE, REAL, cache=tmp_path / "new") == expected
-    assert sum(seen) == len(FAKE)
-
-
-def test_without_a_cache_nothing_is_written(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    score(FAKE, REAL)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_retrained_extractor_does_not_meet_the_cache_of_the_old(tmp_path):
-    old = classifier_extractor(Pixels(4), "retrained")
-    new = classifier_extractor(Pixels(4, gain=3.0), "retrained")
-    score(FAKE, REAL, old, cache=tmp_path)
-    assert score(FAKE, REAL, new, cache=tmp_path) == score(FAKE, REAL, new)
-
-
-def test_other_real_images_do_not_meet_the_cache_of_these(tmp_path):
-    score(FAKE, REAL, cache=tmp_path)
-    other = REAL.clone()
-    other[0] = 255
-    assert score(FAKE, other, cache=tmp_path) == score(FAKE, other) != score(FAKE, REAL)
-
-
-@pytest.mark.parametrize("kept_bytes", [0, 100, -30])
-def test_truncated_cache_files_are_computed_again(tmp_path, kept_bytes):
-    expected = score(FAKE, REAL, cache=tmp_path)
-    paths = sorted(tmp_path.iterdir())
-    assert len(paths) == 3  # features, logits, and the mean and covariance of FID
-    for path in paths:
-        path.write_bytes(path.read_bytes()[:kept_bytes])
-    assert score(FAKE, REAL, cache=tmp_path) == expected
-    assert all(path.stat().st_size > 100 for path in paths)
-
-
-def test_sound_cache_files_are_kept(tmp_path):
-    score(FAKE, REAL, cache=tmp_path)
-    written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    score(FAKE, REAL, cache=tmp_path)
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == written
-
-
-class RunsCode:
-    def __reduce__(self):
-        return os.mkdir, ("hacked",)
-
-
-def test_a_cache_file_that_holds_code_does_not_run_it(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    expected = score(FAKE, REAL, cache=tmp_path)
-    for path in tmp_path.iterdir():
-        torch.save(RunsCode(), path)
-    assert score(FAKE, REAL, cache=tmp_path) == expected
-    assert not (tmp_path / "hacked").exists()
-
-
-def test_option_names_unknown_to_torch_fidelity_are_our_mistake():
-    with pytest.raises(AssertionError, match="batch_sise"):
-        _calculate({"batch_sise": 3})
-
-
 def test_the_kid_subset_shrinks_to_the_smaller_set():
     assert score(FAKE, REAL, kid_subset_size=1000) == score(FAKE, REAL, kid_subset_size=len(REAL))
+    assert score(REAL, FAKE, kid_subset_size=1000) == score(REAL, FAKE, kid_subset_size=len(REAL))
 
 
 def test_colour_images_work():
@@ -253,10 +341,18 @@ def test_fewer_images_than_the_scores_need_are_refused():
         score(FAKE[:9], REAL)
     with pytest.raises(UserError, match="at least 4 real images, got 3"):
         score(FAKE, REAL[:3])
-    with pytest.raises(UserError, match="at least 2 real images, got 1"):
-        score(FAKE, REAL[:1], precision_recall=False)
     with pytest.raises(UserError, match="at least 2 generated images, got 1"):
         score(FAKE[:1], REAL, precision_recall=False, is_splits=1)
+    with pytest.raises(UserError) as raised:
+        score(FAKE[:9], REAL[:3])
+    assert len(raised.value.problems) == 2
+
+
+def test_one_real_image_is_refused():
+    fake = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
+    reference = Reference({"num": 1}, torch.zeros(5).double(), torch.eye(5).double(), torch.zeros(1, 5))
+    with pytest.raises(UserError, match="at least 2 real images, got 1"):
+        fidelity_scores(Features(fake, fake), reference)
 
 
 def test_the_fewest_images_allowed_give_finite_scores():
@@ -266,38 +362,8 @@ def test_the_fewest_images_allowed_give_finite_scores():
     assert all(np.isfinite(value) for value in scores.values())
 
 
-def test_images_of_other_types_or_shapes_are_refused():
-    for bad in (FAKE.float(), FAKE[0], FAKE.expand(-1, 2, -1, -1)):
-        with pytest.raises(UserError, match=r"generated images must be uint8 \[N, 1 or 3, H, W\], got torch"):
-            score(bad, REAL, classifier_extractor(Pixels(4), "pixels"))
-    with pytest.raises(UserError, match="have 3 channels, real images 1"):
-        score(FAKE.expand(-1, 3, -1, -1), REAL)
-
-
-def make_protocol(num_real=150, num_fake=200):
-    images = REAL[:1].expand(num_real, -1, -1, -1)
-    reference = Reference(images, "made", "train", digest=images_digest(REAL))
-    options = {"is_splits": 10, "kid_subset_size": 1000, "neighbours": 3, "seed": 2020}
-    extractor = classifier_extractor(Pixels(4), "pixels")
-    return protocol(extractor, reference, num_fake=num_fake, weights="ema", batch_norm="running", **options)
-
-
-def test_the_protocol_survives_json_and_holds_digests_and_versions():
-    found = make_protocol()
-    assert json.loads(json.dumps(found)) == found
-    assert found["reference"]["digest"] == images_digest(REAL)
-    assert found["extractor_digest"] == classifier_extractor(Pixels(4), "pixels").digest
-    assert found["kid_subset_size"] == 150
-    assert found["versions"]["torch_fidelity"] == torch_fidelity.__version__
-
-
-def test_the_protocol_marks_sets_under_ten_thousand_images():
-    assert make_protocol(num_real=9_999, num_fake=50_000)["few_images"]
-    assert make_protocol(num_real=50_000, num_fake=9_999)["few_images"]
-    assert not make_protocol(num_real=10_000, num_fake=10_000)["few_images"]
-
-
-def test_the_digest_knows_values_order_and_shape():
-    others = (REAL.flip(0), REAL[:-1], REAL.reshape(150, 1, 4, 1), REAL + 1)
-    assert images_digest(REAL) == images_digest(REAL.clone())
-    assert images_digest(REAL) not in {images_digest(other) for other in others}
+def test_features_that_are_not_finite_are_our_mistake():
+    features = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
+    features[3, 2] = torch.nan
+    with pytest.raises(AssertionError, match="features must be finite"):
+        score_features(features, torch.zeros(20, 5))

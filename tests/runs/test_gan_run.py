@@ -4,6 +4,7 @@ import shutil
 import signal
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from ganmix.cli import train_gan
 from ganmix.config.gan import GanConfig
 from ganmix.config.reader import read_config
+from ganmix.data import load_images
 from ganmix.evaluation import get_extractor
+from ganmix.evaluation.reference import images_digest
 from ganmix.losses import GAN_LOSSES, GanLoss
+from ganmix.runs import gan as runs_gan
 from ganmix.training.checkpoint import load_checkpoint
 from ganmix.training.run_folder import read_lines
 
@@ -89,7 +93,7 @@ def test_run_folder_holds_what_it_should(finished):
     event_files = {file for file in files if file.startswith("events.out.tfevents.")}
     assert event_files
     assert files - event_files == {
-        *("config.yaml", "metrics.jsonl", "scores.jsonl", ".lock"),
+        *("config.yaml", "metrics.jsonl", "scores.jsonl", "sessions.jsonl", ".lock"),
         *(f"samples/{name}" for name in samples),
         *(f"checkpoints/{name}" for name in checkpoints),
     }
@@ -115,20 +119,122 @@ def test_metrics_name_every_scalar_at_increasing_steps(finished):
         assert min(line[name] for name in ("loss_D/penalty", "gradient_norm/D", "gradient_norm/G")) > 0
 
 
-def test_scores_carry_their_protocol(finished):
+def test_scores_carry_their_protocol_and_versions(finished):
     extractor = get_extractor("digits")
     lines = read_lines(finished / "scores.jsonl")
     assert [line["step"] for line in lines] == [0, 3, 6]
     for line in lines:
-        protocol = line["protocol"]
+        assert line.keys() == {"step", "scores", "protocol", "versions"}
         assert line["scores"].keys() == {f"digits-{name}" for name in ("IS", "IS_std", "FID", "KID", "KID_std")}
-        assert (protocol["extractor"], protocol["extractor_digest"]) == ("digits", extractor.digest)
-        assert (protocol["reference"]["dataset"], protocol["reference"]["split"]) == ("digits", "train")
-        assert len(protocol["reference"]["digest"]) == 64
-        assert protocol["num_fake"] == 64
-        assert protocol["few_images"]
-        assert protocol["weights"] == "ema"
-        assert protocol["versions"]["torch"] == torch.__version__.partition("+")[0]
+        assert line["versions"]["torch"] == torch.__version__.partition("+")[0]
+        assert line["versions"].keys() == {"torch", "torchvision", "torch_fidelity", "numpy"}
+        assert line["protocol"] == {
+            "name": "modern with extractor digits, num_fake 64",
+            "extractor": "digits",
+            "extractor_digest": extractor.digest,
+            "reference": {
+                "dataset": "digits",
+                "split": "train",
+                "num": 1438,
+                "digest": images_digest(load_images("digits", "train").images),
+            },
+            "num_fake": 64,
+            "few_images": True,
+            "quantisation": "round",
+            "batch_norm": "running",
+            "ema": True,
+            "is_splits": 10,
+            "kid_subset_size": 64,
+            "neighbours": 3,
+            "seed": 2020,
+        }
+
+
+def test_scores_are_of_the_moving_average_unless_the_weights_are_asked_for(finished, tmp_path):
+    assert train(f"run.dir={tmp_path}", "evaluation.ema=false") == 0
+    of_average, of_weights = (read_lines(folder / "scores.jsonl") for folder in (finished, tmp_path))
+    assert [line["protocol"]["ema"] for line in of_weights] == [False] * 3
+    assert of_weights[0]["scores"] == of_average[0]["scores"]  # before the first step they are one
+    assert of_weights[2]["scores"] != of_average[2]["scores"]
+
+
+def test_sessions_say_when_on_what_and_from_which_step_the_run_trained(copy):
+    (first,) = read_lines(copy / "sessions.jsonl")
+    assert train(f"run.dir={copy}") == 0  # there was nothing to do
+    assert read_lines(copy / "sessions.jsonl") == [first]
+    assert train(f"run.dir={copy}", "training.steps=7", "evaluation=null") == 0
+    before, second = read_lines(copy / "sessions.jsonl")
+    assert before == first
+    assert [line["step"] for line in (first, second)] == [0, 6]
+    for line in (first, second):
+        assert line.keys() == {"step", "started", "hardware", "versions"}
+        assert datetime.fromisoformat(line["started"]).utcoffset() == timedelta(0)
+        assert line["hardware"].endswith(", 1 threads")
+        assert line["versions"] == read_lines(copy / "scores.jsonl")[0]["versions"]
+    assert first["started"] <= second["started"]
+
+
+def test_kept_checkpoints_are_of_their_steps(tmp_path):
+    assert train(f"run.dir={tmp_path}", "logging.keep_every=2", "evaluation=null", "training.steps=5") == 0
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {"latest.pt", "previous.pt", "step_000002.pt", "step_000004.pt"}
+    for step in (2, 4):
+        assert algorithm(tmp_path, f"step_00000{step}.pt")["steps_done"] == step
+    kept = (tmp_path / "checkpoints" / "step_000002.pt").read_bytes()
+    assert train(f"run.dir={tmp_path}", "logging.keep_every=2", "evaluation=null", "training.steps=6") == 0
+    assert algorithm(tmp_path, "step_000006.pt")["steps_done"] == 6
+    assert (tmp_path / "checkpoints" / "step_000002.pt").read_bytes() == kept
+
+
+@pytest.fixture
+def trained_on(monkeypatch):
+    """The image sets that trainings, of no steps here, were given."""
+    given = []
+    build_trainer = runs_gan.build_trainer
+
+    def note(config, data, device):
+        given.append(data.images)
+        return build_trainer(config, data, device)
+
+    monkeypatch.setattr(runs_gan, "build_trainer", note)
+    monkeypatch.setattr(runs_gan, "train", lambda *_, **__: None)
+    return given
+
+
+def as_set(images):
+    return {image.numpy().tobytes() for image in images}
+
+
+def test_fewer_images_are_drawn_by_the_seed(trained_on, tmp_path):
+    seeds = (0, 0, 1)
+    for index, seed in enumerate(seeds):
+        few = ["data.num_images=100", f"run.seed={seed}", f"run.dir={tmp_path / str(index)}", "evaluation=null"]
+        assert train(*few, "training.steps=1") == 0
+    all_images = load_images("digits", "train").images
+    assert train(f"run.dir={tmp_path / 'all'}", "evaluation=null") == 0
+    first, same, other, whole = trained_on
+    assert torch.equal(whole, all_images)
+    assert first.shape == (100, 1, 8, 8)
+    assert as_set(first) < as_set(all_images)
+    assert len(as_set(first)) == 100
+    assert torch.equal(first, same)
+    assert len(as_set(first) & as_set(other)) < 30  # 7 are to be expected
+    assert not torch.equal(first, all_images[:100])
+
+
+def test_fewer_images_are_a_matter_of_the_data_alone(trained_on, tmp_path):
+    """Of two settings and a seed, the same images: a comparison is of the methods."""
+    for index, override in enumerate(["mixup=null", "training.n_dis=1", "generator.width=8"]):
+        assert train("data.num_images=50", override, f"run.dir={tmp_path / str(index)}", "evaluation=null") == 0
+    assert all(torch.equal(images, trained_on[0]) for images in trained_on)
+
+
+def test_a_run_on_fewer_images_is_scored_against_all(tmp_path, capsys):
+    assert train("data.num_images=100", f"run.dir={tmp_path}", "training.steps=1") == 0
+    assert read_lines(tmp_path / "scores.jsonl")[0]["protocol"]["reference"]["num"] == 1438
+    assert "digits train: 100 images" in capsys.readouterr().err
+    assert train("data.num_images=200", f"run.dir={tmp_path}") == 2
+    assert "was started with data.num_images = 100, and now it is 200" in capsys.readouterr().err
 
 
 def test_best_is_the_checkpoint_of_the_lowest_fid(finished):
@@ -363,6 +469,7 @@ def test_unusable_settings_are_named_before_a_folder_is_made(capsys, tmp_path):
         "mixup.stages=[inptu]": "mixup.stages",
         "training.batch_size=5000": "training.batch_size",
         "evaluation.num_fake=5": "evaluation",
+        "data.num_images=1439": "data.num_images: digits has 1438 images, fewer than 1439",
         "evaluation.extractor=digit": "did you mean 'digits'",
         "data.resolution=10": "data.resolution",
         "device.name=gpu": "device.name",

@@ -40,7 +40,7 @@ def folder(tmp_path):
         yield folder
 
 
-def run(folder, algorithm, *, total_steps=10, scalars_every=100, checkpoint_every=100, actions=()):
+def run(folder, algorithm, *, total_steps=10, scalars_every=100, checkpoint_every=100, keep_every=None, actions=()):
     """Resume and train."""
     recorder = Recorder(folder, 0, total_steps, 1, resume(folder, algorithm))
     try:
@@ -51,6 +51,7 @@ def run(folder, algorithm, *, total_steps=10, scalars_every=100, checkpoint_ever
             total_steps=total_steps,
             scalars_every=scalars_every,
             checkpoint_every=checkpoint_every,
+            keep_every=keep_every,
             actions=actions,
         )
     finally:
@@ -60,6 +61,15 @@ def run(folder, algorithm, *, total_steps=10, scalars_every=100, checkpoint_ever
 def saved(folder, name="latest.pt"):
     path = folder.checkpoints / name
     return load_checkpoint(path)["algorithm"]["steps_done"] if path.exists() else None
+
+
+def kept(folder):
+    """The step in each file that is kept for good, by the file's name."""
+    return {path.name: saved(folder, path.name) for path in sorted(folder.checkpoints.glob("step_*"))}
+
+
+def power_cut():
+    raise RuntimeError("power cut")
 
 
 def kill(signum):
@@ -101,6 +111,73 @@ def test_checkpoints_come_at_their_interval_and_at_the_end(folder):
     ]
 
 
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_checkpoints_are_kept_at_their_interval_whatever_the_others(folder, hard_links, monkeypatch):
+    if not hard_links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError("no hard links here")))
+    run(folder, Counter(), checkpoint_every=4, keep_every=3)
+    assert kept(folder) == {f"step_00000{step}.pt": step for step in (3, 6, 9)}
+    assert (saved(folder), saved(folder, "previous.pt")) == (10, 9)
+    assert {path.name for path in folder.checkpoints.iterdir()} == {*kept(folder), "latest.pt", "previous.pt"}
+
+
+def test_without_an_interval_none_is_kept(folder):
+    run(folder, Counter(), checkpoint_every=2)
+    assert kept(folder) == {}
+
+
+def test_the_last_step_is_kept_where_it_is_at_the_interval_and_the_first_never(folder):
+    seen = []
+    run(folder, Counter(), keep_every=5, actions=[Action(lambda step: seen.append([*kept(folder)]), 1, at_start=True)])
+    five = ["step_000005.pt"]
+    assert seen == [[]] * 5 + [five] * 5 + [[*five, "step_000010.pt"]]
+
+
+def test_one_save_serves_all_that_is_due(folder, monkeypatch):
+    steps = []
+    save = loop.save_checkpoint
+    monkeypatch.setattr(
+        loop,
+        "save_checkpoint",
+        lambda path, state, previous: steps.append(algorithm.steps_done) or save(path, state, previous),
+    )
+    algorithm = Counter()
+    run(folder, algorithm, checkpoint_every=3, keep_every=3, actions=[Action(lambda step: None, every=3, slow=True)])
+    assert steps == [3, 6, 9, 10]
+
+
+def test_kept_checkpoints_are_never_replaced_and_survive_a_resume(folder):
+    options = {"checkpoint_every": 2, "keep_every": 3}
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(folder, Counter({8: power_cut}), **options)
+    assert kept(folder) == {"step_000003.pt": 3, "step_000006.pt": 6}
+    files = {
+        path: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in folder.checkpoints.glob("s*")
+    }
+    run(folder, Counter(), **options)
+    run(folder, resumed := Counter(), total_steps=13, **options)
+    assert resumed.total == sum(range(14))
+    assert kept(folder) == {f"step_{step:06}.pt": step for step in (3, 6, 9, 12)}
+    assert files == {path: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def test_nothing_diverged_is_kept(folder):
+    diverging = Counter({4: lambda: torch.tensor(torch.nan)})
+    with pytest.raises(DivergedError):
+        run(folder, diverging, scalars_every=100, keep_every=2)
+    assert kept(folder) == {"step_000002.pt": 2}
+
+
+def test_a_kill_between_saving_and_keeping_loses_no_kept_checkpoint(folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "copy_file", lambda *_: power_cut())
+        with pytest.raises(RuntimeError, match="power cut"):
+            run(folder, Counter(), keep_every=4)
+    assert (saved(folder), kept(folder)) == (4, {})
+    run(folder, Counter(), keep_every=4)
+    assert kept(folder) == {"step_000004.pt": 4, "step_000008.pt": 8}
+
+
 def test_slow_action_finds_its_step_saved_and_a_quick_one_does_not(folder):
     slow, quick = [], []
     run(
@@ -133,14 +210,11 @@ def test_lines_come_at_their_interval_and_at_the_end_with_extra_scalars(folder):
 
 
 def test_resumed_training_ends_as_an_uninterrupted_one(folder, tmp_path):
-    def crash():
-        raise RuntimeError("power cut")
-
     with RunFolder(tmp_path / "other") as other:
         run(other, whole := Counter(), scalars_every=5, checkpoint_every=3)
         lines = [(line["step"], line["loss"]) for line in read_lines(other.metrics)]
     with pytest.raises(RuntimeError, match="power cut"):
-        run(folder, Counter({9: crash}), scalars_every=5, checkpoint_every=3)
+        run(folder, Counter({9: power_cut}), scalars_every=5, checkpoint_every=3)
     assert saved(folder) == 6
     run(folder, resumed := Counter(), scalars_every=5, checkpoint_every=3)
     assert (resumed.steps_done, resumed.total) == (whole.steps_done, whole.total) == (10, 55)
@@ -207,6 +281,20 @@ def test_second_signal_does_not_wait_for_the_step(folder):
         run(folder, Counter({4: twice}), checkpoint_every=3)
     assert saved(folder) == 3
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_same_signal_at_once_is_an_echo_and_later_a_second_one(folder, monkeypatch):
+    def twice():
+        kill(signal.SIGTERM)
+        kill(signal.SIGTERM)  # the scheduler's to every process, and the parent's
+
+    with pytest.raises(Stopped):
+        run(folder, Counter({4: twice}), checkpoint_every=3)
+    assert saved(folder) == 4
+    monkeypatch.setattr("ganmix.training.loop.ECHO_SECONDS", 0)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, Counter({6: twice}), checkpoint_every=3)
+    assert saved(folder) == 4
 
 
 @pytest.mark.parametrize("checkpoint_every", [2, 3, 100])

@@ -1,0 +1,131 @@
+"""Finished and unfinished runs read back: their folders, configs and generators."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from ganmix.config.classifier import ClassifierConfig
+from ganmix.config.gan import GanConfig
+from ganmix.config.reader import read_config
+from ganmix.errors import UserError, first_line
+from ganmix.runs.common import memory_format
+from ganmix.runs.gan import build_network
+from ganmix.training.checkpoint import BEST, LATEST, load_checkpoint
+
+CONFIG = "config.yaml"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedGenerator:
+    """A generator out of a checkpoint, on a device, in evaluation mode and without gradients.
+
+    Args:
+        network: noise [N, z] -> images [N, C, R, R] in [-1, 1].
+        noise_size: z.
+        step: G steps it was trained for.
+        ema: whether these are the weights' moving average.
+        checkpoint: the file.
+    """
+
+    network: nn.Module
+    noise_size: int
+    step: int
+    ema: bool
+    checkpoint: Path
+
+
+def find_runs(paths: Iterable[Path]) -> list[Path]:
+    """Return the run folders that are, or lie anywhere below, the paths given; each once, in order of their names.
+
+    Raises:
+        UserError: there is none at or below one of them.
+    """
+    found: dict[Path, None] = {}
+    problems = []
+    for path in paths:
+        here = [path] if (path / CONFIG).is_file() else sorted(file.parent for file in path.rglob(CONFIG))
+        if not here:
+            problems.append(f"{path}: there is no run here, no folder with a {CONFIG}")
+        found |= dict.fromkeys(here)
+    if problems:
+        raise UserError(problems)
+    return list(found)
+
+
+def read_run_config(run: Path) -> GanConfig:
+    """Read the config that a GAN's run was trained by.
+
+    Raises:
+        UserError: there is no run, or it is not a GAN's.
+    """
+    if not (run / CONFIG).is_file():
+        raise UserError(f"{run}: there is no run here, no {CONFIG}")
+    try:
+        return read_config(GanConfig, run / CONFIG)
+    except UserError:
+        if is_classifiers(run):
+            raise UserError(f"{run}: a classifier's run, not a GAN's") from None
+        raise
+
+
+def is_classifiers(run: Path) -> bool:
+    """Tell whether a run is a classifier's."""
+    try:
+        read_config(ClassifierConfig, run / CONFIG)
+    except UserError:
+        return False
+    return True
+
+
+def checkpoint_path(run: Path, name: str) -> Path:
+    """Return the file that "best", "latest" or a path means for a run.
+
+    Raises:
+        UserError: it is not there.
+    """
+    known = {"best": BEST, "latest": LATEST}
+    path = run / "checkpoints" / known[name] if name in known else Path(name)
+    if not path.is_file():
+        there = ", ".join(file.name for file in sorted((run / "checkpoints").glob("*.pt"))) or "none yet"
+        raise UserError(f"there is no checkpoint {path} (this run has: {there})")
+    return path
+
+
+def kept_checkpoints(run: Path) -> list[Path]:
+    """Return the checkpoints that the run keeps for good, in the order of their steps."""
+    return sorted((run / "checkpoints").glob("step_*.pt"), key=lambda path: int(path.stem.removeprefix("step_")))
+
+
+def load_generator(
+    config: GanConfig, checkpoint: Path, *, device: torch.device, ema: bool | None = None
+) -> TrainedGenerator:
+    """Rebuild a run's generator from one of its checkpoints.
+
+    Args:
+        config: the run's.
+        checkpoint: the file.
+        device: where the generator shall be.
+        ema: the moving average of the weights, or the weights themselves; None: the average where there is one.
+
+    Raises:
+        UserError: not a checkpoint of this config, or it has no moving average.
+    """
+    content = load_checkpoint(checkpoint, device)
+    state = content.get("algorithm", {}) if isinstance(content, dict) else {}
+    ema = "ema" in state if ema is None else ema
+    if ema and "ema" not in state:
+        raise UserError(f"{checkpoint} has no moving average: training.ema was not set")
+    with torch.random.fork_rng():  # its random initial weights are overwritten; the caller's draws must not move
+        network = build_network("generator", config).to(device).lay_out(memory_format(config.device))
+    holder = AveragedModel(network, use_buffers=True) if ema else network
+    try:
+        holder.load_state_dict(state["ema" if ema else "generator"])
+    except (KeyError, RuntimeError) as error:  # a classifier's, or of another network
+        raise UserError(f"{checkpoint} is not a checkpoint of this run's generator ({first_line(error)})") from error
+    shown = holder.module if isinstance(holder, AveragedModel) else network
+    shown.eval().requires_grad_(False)
+    return TrainedGenerator(shown, config.generator.z, state["steps_done"], ema, checkpoint)
