@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 
 from ganmix.cli.benchmark import benchmark
 from ganmix.cli.evaluate import evaluate
+from ganmix.cli.sample import sample
 from ganmix.cli.train import train_classifier, train_gan
 
 VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "train-gan": (train_gan, "train a GAN from a config, as train_gan.py does"),
     "train-classifier": (train_classifier, "train a classifier from a config, as train_classifier.py does"),
     "evaluate": (evaluate, "score checkpoints of runs: IS, FID, KID, precision, recall"),
+    "sample": (sample, "images of a trained generator, walks between them, nearest training images"),
     "benchmark": (benchmark, "time a config's steps against the textbook's"),
 }
 
