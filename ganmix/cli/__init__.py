@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from ganmix.cli.benchmark import benchmark
 from ganmix.cli.evaluate import evaluate
+from ganmix.cli.report import report
 from ganmix.cli.sample import sample
 from ganmix.cli.train import train_classifier, train_gan
 
@@ -13,6 +14,7 @@ VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "train-classifier": (train_classifier, "train a classifier from a config, as train_classifier.py does"),
     "evaluate": (evaluate, "score checkpoints of runs: IS, FID, KID, precision, recall"),
     "sample": (sample, "images of a trained generator, walks between them, nearest training images"),
+    "report": (report, "did mixup help? one page about runs: tables over seeds, curves, samples"),
     "benchmark": (benchmark, "time a config's steps against the textbook's"),
 }
 

@@ -1,0 +1,35 @@
+"""Runs made into one report: tables over seeds, comparisons with the baselines, curves, samples."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ganmix.report.contents import gather
+from ganmix.report.page import to_html
+from ganmix.report.tables import to_csv, to_markdown
+from ganmix.training.checkpoint import write_atomically
+
+
+def write_report(paths: Sequence[Path], output: Path, baseline: str | None = None) -> list[Path]:
+    """Write report.html, report.md and report.csv about GANs' runs.
+
+    Args:
+        paths: folders that are runs, or have runs anywhere below.
+        output: folder to write into.
+        baseline: name of the group that all others are compared with; None: each mixup group is compared with the one
+            that equals it but for the mixup.
+
+    Returns:
+        the files written.
+
+    Raises:
+        UserError: there is no GAN's run, none has a score, or two runs are the same config with the same seed.
+    """
+    report = gather(paths, baseline)
+    written = []
+    for name, write in (("report.html", to_html), ("report.md", to_markdown), ("report.csv", to_csv)):
+        write_atomically(output / name, write(report).encode())
+        written.append(output / name)
+    return written
+
+
+__all__ = ["write_report"]

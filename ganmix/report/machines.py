@@ -1,0 +1,94 @@
+"""How long the runs trained, on what, with which libraries."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from ganmix.report.collect import Run
+from ganmix.report.groups import Group
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A group's training in time; None where its runs do not tell.
+
+    Args:
+        steps: each seed's, in the order of the seeds.
+        seconds: of training, evaluations and checkpoints left out: mean over the seeds.
+        speed: images per second: median over seeds and intervals.
+    """
+
+    group: Group
+    steps: tuple[int, ...]
+    seconds: float | None
+    speed: float | None
+
+
+@dataclass(frozen=True)
+class Machines:
+    """What the runs ran on, in words, and what differs between them.
+
+    Args:
+        facts: name and text.
+        warnings: what may make their numbers differ beside the config.
+    """
+
+    facts: list[tuple[str, str]]
+    warnings: list[str]
+
+
+def timing(group: Group) -> Timing:
+    """Gather the times of a group's runs."""
+    seconds = [run.training_seconds for run in group.runs]
+    told = [value for value in seconds if value is not None]
+    speeds = [speed for run in group.runs for speed in run.speeds]
+    return Timing(
+        group,
+        tuple(run.steps_done for run in group.runs),
+        fmean(told) if told else None,
+        median(speeds) if speeds else None,
+    )
+
+
+def machines(runs: Sequence[Run]) -> Machines:
+    """Gather the hardware, arithmetic and libraries of runs, and warn where they differ."""
+    sources: dict[str, Callable[[Run], Iterable[str]]] = {
+        "hardware": lambda run: [session["hardware"] for session in run.sessions],
+        "arithmetic": lambda run: [_arithmetic(run)],
+        "trained with": lambda run: [_versions(session["versions"]) for session in run.sessions],
+        "scored with": lambda run: [_versions(line["versions"]) for line in run.scores if "versions" in line],
+    }
+    facts, warnings = [], []
+    for name, read in sources.items():
+        found = Counter(text for run in runs for text in dict.fromkeys(read(run)))  # runs that have it
+        several = len(found) > 1
+        texts = [f"{text} ({_runs(num)})" if several else text for text, num in found.items()]
+        facts.append((name, "; ".join(texts) or "not recorded"))
+        if several:
+            warnings.append(f"Runs differ in '{name}', which may move their numbers.")
+    unknown = sum(not run.sessions for run in runs)
+    if 0 < unknown < len(runs):
+        warnings.append(f"{_runs(unknown)} recorded no hardware and libraries.")
+    return Machines(facts, warnings)
+
+
+def _arithmetic(run: Run) -> str:
+    device = run.config.device
+    return ("bfloat16 autocast" if device.bf16 else "float32") + (", compiled" if device.compile else "")
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def duration(seconds: float) -> str:
+    """Write a time as "45 s", "12 min" or "3 h 05 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _runs(num: int) -> str:
+    return f"{num} run" + ("" if num == 1 else "s")

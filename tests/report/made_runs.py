@@ -1,0 +1,99 @@
+"""Run folders made without training."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ganmix.config.gan import GanConfig
+from ganmix.config.reader import dump_config, read_config
+
+CONFIG = """\
+data: {name: digits}
+generator: {name: conv, z: 8, width: 4}
+discriminator: {name: conv, width: 4}
+loss: {name: hinge}
+training: {steps: 3000, batch_size: 50, n_dis: 2}
+"""
+FR = "mixup={alpha: 0.2, stages: [input], pairs: [FR]}"
+FR_FF = "mixup={alpha: 0.2, stages: [input], pairs: [FR, FF]}"
+PROTOCOL = {
+    "name": "small",
+    "extractor": "digits",
+    "extractor_digest": "ab12cd34" + 56 * "0",
+    "reference": {"dataset": "digits", "split": "train", "num": 12000, "digest": "98fe76dc" + 56 * "0"},
+    "num_fake": 10000,
+    "few_images": False,
+    "quantisation": "round",
+    "batch_norm": "running",
+    "ema": True,
+    "is_splits": 10,
+    "kid_subset_size": 1000,
+    "neighbours": 3,
+    "seed": 2020,
+}
+FEW = {**PROTOCOL, "name": "small with num_fake 500", "num_fake": 500, "few_images": True}
+VERSIONS = {"torch": "2.14.1", "numpy": "2.4.6"}
+
+
+def make_run(
+    path: Path,
+    *overrides: str,
+    seed: int = 0,
+    fid: Mapping[int, float] | None = None,
+    lines: Sequence[Mapping[str, Any]] = (),
+    steps_done: int = 3000,
+    speed: float = 500.0,
+    hardware: str | None = "a processor",
+    samples: bool = True,
+) -> Path:
+    """Write a run's folder.
+
+    Args:
+        overrides: of CONFIG.
+        fid: at each step it was scored at by PROTOCOL.
+        lines: further ones of scores.jsonl.
+        hardware: in sessions.jsonl; None: there is no such file.
+    """
+    path.mkdir(parents=True)
+    (path / "config.yaml").write_text(CONFIG)
+    config = read_config(GanConfig, path / "config.yaml", [f"run.seed={seed}", *overrides])
+    (path / "config.yaml").write_text(dump_config(config))
+    metrics = [
+        {"step": step, "logit/real": 1.0, "logit/fake": -step / 1000, "images_per_second": speed}
+        for step in range(500, steps_done + 1, 500)
+    ]
+    write_lines(path / "metrics.jsonl", metrics)
+    scored = [score_line(step, value) for step, value in (fid or {}).items()]
+    if scored or lines:
+        write_lines(path / "scores.jsonl", [*scored, *lines])
+    if hardware is not None:
+        session = {"step": 0, "started": "2026-11-24T09:15:00+00:00", "hardware": hardware, "versions": VERSIONS}
+        write_lines(path / "sessions.jsonl", [session])
+    if samples:
+        (path / "samples").mkdir()
+        noise = np.random.default_rng(seed).integers(256, size=(66, 66), dtype=np.uint8)
+        for name in {"reals", "fakes_000500", f"fakes_{steps_done:06d}"}:
+            Image.fromarray(noise).convert("RGB").save(path / "samples" / f"{name}.png")
+    return path
+
+
+def make_group(path: Path, *overrides: str, fids: Sequence[float], **others: Any) -> Path:
+    """Write the runs of one config with seeds 0, 1, ..., and a last FID each."""
+    for seed, fid in enumerate(fids):
+        make_run(path / f"seed-{seed}", *overrides, seed=seed, fid={3000: fid}, **others)
+    return path
+
+
+def score_line(step: int, fid: float, protocol: Mapping[str, Any] = PROTOCOL) -> dict[str, Any]:
+    """Return a line of scores.jsonl: IS is 10 less FID, and IS_std is no spread over seeds that there could be."""
+    scores = {"digits-IS": 10 - fid, "digits-IS_std": 777.0, "digits-FID": fid}
+    return {"step": step, "scores": scores, "protocol": dict(protocol), "versions": VERSIONS}
+
+
+def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write a log."""
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
