@@ -85,7 +85,7 @@ def image_reference(
             found = {"features": features, "mu": mu, "sigma": sigma}
             if path:
                 metadata = origin | {"content": sha256_of(found)}
-                write_atomically(path, safetensors.torch.save(found, metadata))
+                write_atomically(path, safetensors.torch.save(found, metadata), shared=True)  # trainings side by side
         found = world.share(found)
         assert found is not None
     identity = {"dataset": data.name, "split": data.split, "num": data.num_images, "digest": digest}

@@ -50,17 +50,20 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     return state
 
 
-def write_atomically(path: Path, data: bytes | memoryview, previous: Path | None = None) -> None:
+def write_atomically(
+    path: Path, data: bytes | memoryview, previous: Path | None = None, *, shared: bool = False
+) -> None:
     """Write a file under a temporary name, sync it, then rename it.
 
     Args:
         previous: where the file that was there is kept, once the new one is safe on the disk.
+        shared: other processes may write the same file at the same time.
 
     Raises:
         OSError: with the path; what was there is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp" if shared else f"{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(data)

@@ -156,3 +156,21 @@ def test_forgetting_everything_leaves_an_empty_log_and_no_log_stays_none(tmp_pat
     forget_after(tmp_path / "other.jsonl", 0)
     assert not (tmp_path / "other.jsonl").exists()
     assert read_lines(tmp_path / "other.jsonl") == []
+
+
+def _write_often(path, content):
+    for _ in range(100):
+        write_atomically(path, content, shared=True)
+
+
+def test_processes_that_write_the_same_file_do_not_disturb_each_other(tmp_path, forks):
+    path = tmp_path / "cache" / "file"
+    contents = [bytes([i]) * 100_000 for i in range(3)]
+    processes = [forks.Process(target=_write_often, args=(path, content)) for content in contents]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert path.read_bytes() in contents
+    assert [*path.parent.iterdir()] == [path]
