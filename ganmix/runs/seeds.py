@@ -10,12 +10,11 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Self
 
 from ruamel.yaml import YAML
 
 from ganmix.errors import DivergedError, UserError
+from ganmix.training.signals import handling_signals
 
 POLL_SECONDS = 0.1
 LIVE_SECONDS = 1  # between progress lines on a terminal, where the new ones replace the old ones
@@ -54,7 +53,8 @@ def run_seeds(
     environment = _environment(jobs)
     screen = _Screen()
     trainings = [Training(seed, run_dir / f"seed-{seed}", with_log=jobs > 1) for seed in seeds]
-    with _Signals() as signals:
+    signals = _Signals()
+    with handling_signals(signals.receive):
         try:
             while True:
                 for training in trainings:
@@ -228,17 +228,7 @@ class _Signals:
         self.received: list[int] = []
         self._due: list[int] = []
 
-    def __enter__(self) -> Self:
-        self._old = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for signum, handler in self._old.items():
-            signal.signal(signum, handler)
-
-    def _receive(self, signum: int, frame: FrameType | None) -> None:
+    def receive(self, signum: int) -> None:
         self.received.append(signum)
         self._due.append(signum)
 

@@ -1,12 +1,10 @@
 """The training loop: when to record, show, score, save and stop. It knows no algorithm."""
 
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType, TracebackType
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -15,6 +13,7 @@ from ganmix.errors import DivergedError, Stopped
 from ganmix.training.checkpoint import LATEST, PREVIOUS, copy_file, kept_name, load_checkpoint, save_checkpoint
 from ganmix.training.recorder import Recorder
 from ganmix.training.run_folder import RunFolder, forget_after
+from ganmix.training.signals import handling_signals
 
 ECHO_SECONDS = 0.5
 
@@ -99,7 +98,8 @@ def train(
         Stopped: SIGINT or SIGTERM came; the step was finished and saved. A second signal does not wait for that.
     """
     saved = algorithm.steps_done  # to save again what was just loaded would lose the previous checkpoint
-    with _Signals() as signals, _naming_last_good(folder):
+    signals = _Signals()
+    with handling_signals(signals.receive), _naming_last_good(folder):
         while True:
             step = algorithm.steps_done
             done = step >= total_steps
@@ -153,17 +153,7 @@ class _Signals:
         self.received = 0
         self._since = 0.0
 
-    def __enter__(self) -> "_Signals":
-        self._old = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for signum, handler in self._old.items():
-            signal.signal(signum, handler)
-
-    def _receive(self, signum: int, frame: FrameType | None) -> None:
+    def receive(self, signum: int) -> None:
         if signum == self.received and time.monotonic() - self._since < ECHO_SECONDS:
             return
         if self.received:
