@@ -14,6 +14,7 @@ from ganmix.cli import train_gan
 from ganmix.config.gan import GanConfig
 from ganmix.config.reader import read_config
 from ganmix.errors import UserError
+from ganmix.runs import screen
 from ganmix.runs import seeds as seeds_module
 from ganmix.runs.seeds import run_seeds
 from ganmix.training.checkpoint import load_checkpoint
@@ -207,8 +208,8 @@ ON_A_TERMINAL = """
 import fcntl, sys, termios
 from pathlib import Path
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-from ganmix.runs import seeds
-seeds.LIVE_SECONDS = 0.2
+from ganmix.runs import screen, seeds
+screen.LIVE_SECONDS = 0.2
 stand_in = {stand_in!r}
 seeds.command = lambda program, path, overrides, t: [sys.executable, "-c", stand_in, str(t.folder), str(t.seed)]
 sys.exit(seeds.run_seeds("train-gan", Path("config.yaml"), [], Path({folder!r}), {seeds}, {jobs}))
@@ -246,7 +247,7 @@ def test_ctrl_c_at_a_terminal_reaches_each_training_once(tmp_path, jobs, seeds):
 
 
 def test_elsewhere_progress_is_a_line_now_and_then(pretend, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(seeds_module, "PLAIN_SECONDS", 0.2)
+    monkeypatch.setattr(screen, "PLAIN_SECONDS", 0.2)
     ready = lambda: all(record(tmp_path, seed) for seed in (1, 2)) and time.sleep(1) is None  # noqa: E731
     with sending((ready, signal.SIGTERM)):
         assert pretend([1, 2], 2) == 143
