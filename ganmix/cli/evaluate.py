@@ -3,14 +3,16 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from ganmix.cli.common import exit_status
 
 
 def evaluate(arguments: Sequence[str] | None = None) -> int:
     """Score checkpoints of runs; return the exit status."""
-    from ganmix.evaluation.protocol import PROTOCOLS
+    from ganmix.config.gan import Evaluation  # where the protocols' names can be had without torch
 
+    protocols = get_args(Evaluation.model_fields["protocol"].annotation)
     parser = argparse.ArgumentParser(
         prog="ganmix evaluate",
         description="IS, FID, KID and, with evaluation.precision_recall=true, precision and recall of runs' "
@@ -25,7 +27,7 @@ def evaluate(arguments: Sequence[str] | None = None) -> int:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--checkpoint", default="latest", help="best, latest or a file; default %(default)s")
     which.add_argument("--all", action="store_true", help="every kept checkpoint (logging.keep_every) and the latest")
-    parser.add_argument("--protocol", choices=PROTOCOLS, help="instead of the run's own evaluation section")
+    parser.add_argument("--protocol", choices=protocols, help="instead of the run's own evaluation section")
     parser.add_argument(
         "--real",
         action="store_true",
