@@ -82,8 +82,12 @@ def _score_run(run: Path, config: GanConfig, checkpoints: Sequence[Path], scorer
     log = run / "scores.jsonl"
     if here.speaks:
         say(f"run          {run}")
+    done: set[int] = set()
     for path in checkpoints:
         trained = load_generator(config, path, device=here.place(prepare_device(config.device)), ema=scorer.ema)
+        if trained.step in done:  # the latest checkpoint is often the last that is kept
+            continue
+        done.add(trained.step)
         known = here.share([line for line in scorer.earlier(read_lines(log)) if line["step"] == trained.step])
         if known:
             line = known[-1]
