@@ -1,5 +1,6 @@
 """Protocols: all that a score depends on beside the generator. Scores of unlike protocols are never compared."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -89,6 +90,11 @@ def describe_protocol(
     }
 
 
+def protocol_key(protocol: Mapping[str, Any]) -> str:
+    """Return what is equal for stored protocols whose scores may be compared: all but the name, as canonical JSON."""
+    return json.dumps({key: value for key, value in protocol.items() if key != "name"}, sort_keys=True)
+
+
 def same_protocol(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """Tell whether scores by two stored protocols may be compared: all is equal but the name."""
-    return {**first, "name": ""} == {**second, "name": ""}
+    """Tell whether scores by two stored protocols may be compared."""
+    return protocol_key(first) == protocol_key(second)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ganmix.evaluation.protocol import protocol_key
 from ganmix.report.collect import Run
 
 _QUANTISATIONS = {"round": "rounded", "truncate": "truncated"}
@@ -65,11 +66,6 @@ class Protocol:
     def _extractor(self) -> str:
         name = self.parts.get("extractor", "?")
         return "Inception" if name == "inception" else f"the classifier {name}"
-
-
-def protocol_key(protocol: Mapping[str, Any]) -> str:
-    """Return what is equal for protocols whose scores may be compared: see `evaluation.protocol.same_protocol`."""
-    return json.dumps({key: value for key, value in protocol.items() if key != "name"}, sort_keys=True)
 
 
 def find_protocols(runs: Iterable[Run]) -> list[Protocol]:

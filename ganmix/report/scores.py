@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from ganmix.evaluation.protocol import protocol_key
 from ganmix.report.collect import finite_scores
 from ganmix.report.groups import Group
-from ganmix.report.protocols import Protocol, protocol_key
+from ganmix.report.protocols import Protocol
 from ganmix.report.statistics import mean_and_std
 
 

@@ -84,7 +84,7 @@ def _score_run(run: Path, config: GanConfig, checkpoints: Sequence[Path], scorer
         say(f"run          {run}")
     done: set[int] = set()
     for path in checkpoints:
-        trained = load_generator(config, path, device=here.place(prepare_device(config.device)), ema=scorer.ema)
+        trained = load_generator(config, path, device=scorer.device, ema=scorer.ema)
         if trained.step in done:  # the latest checkpoint is often the last that is kept
             continue
         done.add(trained.step)

@@ -61,7 +61,7 @@ class Scorer:
         self.ema = config.training.ema is not None if settings.ema is None else settings.ema
         self._noise_size = config.generator.z
         self._world = world or World()
-        self._device = self._world.place(device)
+        self.device = self._world.place(device)
         parts = settings.model_dump(include=set(Parts.__dataclass_fields__))
         name, self._parts = choose_parts(settings.protocol, config.data.name, parts)
         assert self._parts.extractor is not None
@@ -83,7 +83,7 @@ class Scorer:
 
     def score_images(self, images: Tensor) -> dict[str, float]:
         """Return the scores of given images, uint8 [N, C, R, R], as if they were generated."""
-        see = partial(extract, extractor=self.extractor, device=self._device)
+        see = partial(extract, extractor=self.extractor, device=self.device)
         return self._scores(self._world.map(see, images.split(PASS), partial(progress, "images")))
 
     def _scores(self, seen: list[Features]) -> dict[str, float]:
@@ -112,7 +112,7 @@ class Scorer:
 
     def _see(self, generator: nn.Module, noise: Tensor) -> Features:
         images = to_uint8(generate(generator, noise), self._parts.quantisation)
-        return extract(images, self.extractor, self._device)
+        return extract(images, self.extractor, self.device)
 
     def _read_reference(self, config: GanConfig, train_data: ImageData | None) -> Reference:
         where = self._parts.reference
@@ -130,7 +130,7 @@ class Scorer:
         return image_reference(
             chosen,
             self.extractor,
-            self._device,
+            self.device,
             cache=CACHE,
             world=self._world,
             watch=partial(progress, "real images"),
