@@ -1,80 +1,108 @@
-"""A small convolutional classifier; trained ones are the feature extractors of the scores (evaluation/extractors)."""
+"""What every classifier is, and its file; trained ones are the feature extractors of the scores too."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ganmix.networks.prepare import PREPARATIONS
 from ganmix.networks.staged import Staged
 
 
-class ConvStage(nn.Module):
-    """Conv 3x3 of stride 1 or 2, BN, ReLU."""
+class Classifier(Staged):
+    """Images [N, C, R, R] in [-1, 1] -> logits [N, K]: a preparation, the stages, and a last one called 'linear'.
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int):
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn(self.conv(x)))
-
-
-class MeanPool(nn.Module):
-    """Mean over the pixels: [N, C, H, W] -> [N, C]."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean((2, 3))
-
-
-class ConvClassifier(Staged):
-    """Images [N, C, R, R] in [-1, 1] -> logits [N, classes]; three convolutions, the last two of stride 2.
+    `forward` takes what `prepare` returns, so that a plan at stage 0 mixes prepared images; `predict` takes images.
 
     Args:
-        resolution, channels: of the images it is trained on.
+        stages: name -> module, in order; prepared images to features [N, D].
+        num_features: D.
+        resolution, channels: R and C of the images it is made for.
         num_classes: K.
-        width: channels of the first convolution; then 2 and 4 times as many.
+        prepare: what is done to images before stage 0, one of `PREPARATIONS` if the classifier shall be saved; None:
+            nothing.
+        keys: the other arguments of the network's own constructor, from which it is built again.
     """
 
-    def __init__(self, resolution: int, channels: int, *, num_classes: int, width: int):
-        convs = {
-            "conv1": ConvStage(channels, width, 1),
-            "conv2": ConvStage(width, 2 * width, 2),
-            "conv3": ConvStage(2 * width, 4 * width, 2),
-        }
-        super().__init__({**convs, "pool": MeanPool(), "linear": nn.Linear(4 * width, num_classes)})
+    name: ClassVar[str]  # in CLASSIFIERS
+
+    def __init__(
+        self,
+        stages: Mapping[str, nn.Module],
+        num_features: int,
+        resolution: int,
+        channels: int,
+        *,
+        num_classes: int,
+        prepare: nn.Module | None,
+        keys: Mapping[str, int],
+    ):
+        super().__init__({**stages, "linear": nn.Linear(num_features, num_classes)})
+        self.prepare = nn.Identity() if prepare is None else prepare
         self.resolution = resolution
         self.channels = channels
-        self.settings = {
+        self.num_classes = num_classes
+        self.settings: dict[str, Any] = {
+            "name": self.name,
+            "prepare": None if prepare is None else getattr(prepare, "name", type(prepare).__name__),
             "resolution": resolution,
             "channels": channels,
             "num_classes": num_classes,
-            "width": width,
+            **keys,
         }
 
-    def features_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the pooled features [N, 4 * width] and the logits [N, K]."""
-        features = self.hidden(x, len(self.stages) - 1)
+    def predict(self, images: Tensor) -> Tensor:
+        """Return the logits [N, K] of images [N, C, R, R] in [-1, 1], differentiable in the images."""
+        return self(self.prepare(images))
+
+    def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features [N, D], which the last layer sees, and the logits [N, K] of images in [-1, 1]."""
+        features = self.hidden(self.prepare(images), len(self.stages) - 1)
         return features, self.stages["linear"](features)
 
 
-def save_classifier(path: Path, network: ConvClassifier, recipe: dict[str, Any]) -> None:
-    """Write weights, settings and the recipe (config and result) that made them, as one safetensors file."""
+def save_classifier(path: Path, network: Classifier, recipe: dict[str, Any]) -> None:
+    """Write weights, settings and the recipe (config and result) that made them, as one safetensors file.
+
+    Raises:
+        ValueError: its preparation is none of `PREPARATIONS`, so that the file could not be read.
+    """
+    preparation = network.settings["prepare"]
+    if preparation is not None:
+        _entry(PREPARATIONS, preparation, "preparation")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     metadata = {"settings": json.dumps(network.settings), "recipe": json.dumps(recipe)}
     save_file(tensors, path, metadata)
 
 
-def load_classifier(path: Path) -> ConvClassifier:
-    """Read what `save_classifier` wrote; in eval mode, on the CPU."""
+def load_classifier(path: Path) -> Classifier:
+    """Read what `save_classifier` wrote; in eval mode, on the CPU.
+
+    Raises:
+        ValueError: the network or its preparation is of a kind unknown here.
+    """
+    from ganmix.networks import CLASSIFIERS  # which are subclasses of what this file defines
+
     with safe_open(path, framework="pt") as file:
         settings = json.loads(file.metadata()["settings"])
-    with torch.random.fork_rng():  # its random initial weights are overwritten; the caller's draws must not move
-        network = ConvClassifier(**settings)
+    name, preparation = settings.pop("name", "conv"), settings.pop("prepare", None)  # the oldest files say neither
+    prepare = None
+    if preparation is not None:
+        make = _entry(PREPARATIONS, preparation, "preparation")
+        prepare = make.empty(settings["channels"], settings["resolution"])
+    # Its random initial weights are overwritten; the caller's draws must not move.
+    with torch.random.fork_rng(devices=[]):
+        network: Classifier = _entry(CLASSIFIERS, name, "classifier")(**settings, prepare=prepare)
     network.load_state_dict(load_file(path))
     return network.eval()
+
+
+def _entry(table: Mapping[str, Any], name: str, kind: str) -> Any:
+    if name not in table:
+        raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(table)}")
+    return table[name]

@@ -1,15 +1,11 @@
 import inspect
-import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
-from ganmix.networks import CLASSIFIERS, DISCRIMINATORS, GENERATORS, Staged
-from ganmix.networks.classifier import load_classifier, save_classifier
+from ganmix.networks import DISCRIMINATORS, GENERATORS, Staged
 from ganmix.networks.resample import ConvDownsample2d, UpsampleConv2d
 
 TINY = {"z": 5, "width": 4, "stem": 3, "spectral_norm": False}
@@ -152,32 +148,3 @@ def test_biases_start_at_zero_and_weights_at_glorots_variance(role: str, name: s
             expected = (gain if path.endswith((".conv1", ".conv2")) else 1.0) * math.sqrt(2 / fan)
             tolerance = 4 / math.sqrt(layer.weight.numel())  # several standard errors of a standard deviation
             assert layer.weight.std(correction=0).item() == pytest.approx(expected, rel=tolerance)
-
-
-@pytest.mark.parametrize("name", CLASSIFIERS)
-def test_classifier_survives_saving_and_loading(name: str, tmp_path: Path):
-    torch.manual_seed(0)
-    network = CLASSIFIERS[name](8, 3, num_classes=4, width=4)
-    images = torch.randn(6, 3, 8, 8)
-    network(images)  # moves the running statistics of batch norm
-    network.eval()
-    save_classifier(tmp_path / "c.safetensors", network, {"accuracy": 0.5})
-    state = torch.get_rng_state()
-    loaded = load_classifier(tmp_path / "c.safetensors")
-    assert torch.equal(torch.get_rng_state(), state)
-    assert not loaded.training
-    assert (loaded.resolution, loaded.channels) == (8, 3)
-    for ours, theirs in zip(loaded.features_and_logits(images), network.features_and_logits(images), strict=True):
-        assert torch.equal(ours, theirs)
-    with safe_open(tmp_path / "c.safetensors", framework="pt") as file:
-        assert json.loads(file.metadata()["recipe"]) == {"accuracy": 0.5}
-
-
-@pytest.mark.parametrize("name", CLASSIFIERS)
-def test_classifier_features_are_the_input_of_its_last_layer(name: str):
-    network = CLASSIFIERS[name](8, 1, num_classes=4, width=4).eval()
-    images = torch.randn(6, 1, 8, 8)
-    features, logits = network.features_and_logits(images)
-    assert features.shape == (6, 16)
-    assert torch.equal(logits, network(images))
-    assert torch.equal(list(network.stages.values())[-1](features), logits)

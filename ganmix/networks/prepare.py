@@ -1,0 +1,130 @@
+"""What is done to images before a classifier sees them, fixed by the training images. Part of the network: attacks and
+deformations act on images, and gradients pass through it."""
+
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from ganmix.data import to_float
+
+CHUNK = 1024  # images taken at a time: a whole data set in float64 would not fit everywhere
+GCN_NORM = 55.0
+# Of an image less its mean. The least contrast of an 8-bit image, one pixel one level off, is 0.008.
+MIN_CONTRAST = 1e-3
+ZCA_EPS = 0.1
+
+
+class Normalise(nn.Module):
+    """Mean 0 and standard deviation 1 of each channel over the training images: (x - mean) / std.
+
+    Args:
+        mean, std: float [C], of images in [-1, 1].
+    """
+
+    name: ClassVar[str] = "channels"
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor):
+        super().__init__()
+        self.register_buffer("mean", mean.float().view(-1, 1, 1))
+        self.register_buffer("std", std.float().view(-1, 1, 1))
+
+    @classmethod
+    def of(cls, images: Tensor) -> Self:
+        """Measure training images, uint8 [N, C, R, R]; the standard deviation is the population's.
+
+        Raises:
+            ValueError: a channel has the same value everywhere.
+        """
+        num = images[:, 0].numel()
+        counts = torch.stack([channel.flatten().bincount(minlength=256) for channel in images.unbind(1)]).double()
+        levels = to_float(torch.arange(256, dtype=torch.uint8, device=images.device)).double()
+        if constant := (counts == num).any(1).nonzero().flatten().tolist():
+            raise ValueError(f"channel {constant[0]} of the training images is constant: nothing to divide by")
+        mean = counts @ levels / num
+        variance = (counts * (levels - mean[:, None]).square()).sum(1) / num
+        return cls(mean, variance.sqrt())
+
+    @classmethod
+    def empty(cls, channels: int, resolution: int) -> Self:
+        """Make one that changes nothing, for `load_state_dict` to fill."""
+        return cls(torch.zeros(channels), torch.ones(channels))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+
+class Whiten(nn.Module):
+    """Global contrast normalisation of each image, then ZCA whitening over the training images.
+
+    The first takes an image's mean over all its values from it and scales it to norm 55. The second is
+    (x - mean) @ W with W = U diag(1 / sqrt(S + eps)) U^T, where U and S are eigenvectors and eigenvalues of the
+    covariance of the contrast-normalised training images. eps = 0.1 is Oliver et al.'s (arXiv 1804.09170), who add it
+    to the covariance's diagonal, where eigenvalues of CIFAR-10 are 1 in the mean (55^2 / 3072).
+
+    Differs from the authors' code: they have diag(1 / sqrt(S) + eps), which regularises nothing.
+
+    Args:
+        mean: float [D], D = C R R.
+        matrix: W, float [D, D], symmetric.
+
+    Source: https://github.com/brain-research/realistic-ssl-evaluation, lib/dataset_utils.py.
+    """
+
+    name: ClassVar[str] = "zca"
+    mean: Tensor
+    matrix: Tensor
+
+    def __init__(self, mean: Tensor, matrix: Tensor):
+        super().__init__()
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("matrix", matrix.float())
+
+    @classmethod
+    def of(cls, images: Tensor, eps: float = ZCA_EPS) -> Self:
+        """Measure training images, uint8 [N, C, R, R], in float64; time grows as N D^2 + D^3, memory as D^2.
+
+        Args:
+            eps: added to each eigenvalue, > 0: in at least one direction, that of the mean, there is no variance.
+        """
+        num_values = images[0].numel()
+        total = torch.zeros(num_values, dtype=torch.float64, device=images.device)
+        products = torch.zeros(num_values, num_values, dtype=torch.float64, device=images.device)
+        for chunk in images.split(CHUNK):
+            x = normalise_contrast(to_float(chunk).double()).flatten(1)
+            total += x.sum(0)
+            products.addmm_(x.T, x)
+        mean = total / len(images)
+        values, vectors = torch.linalg.eigh(products / len(images) - mean.outer(mean))
+        scale = (values.clamp(min=0) + eps).rsqrt()  # rounding makes eigenvalues of 0 slightly negative
+        return cls(mean, vectors * scale @ vectors.T)
+
+    @classmethod
+    def empty(cls, channels: int, resolution: int) -> Self:
+        """Make one that only normalises contrast, for `load_state_dict` to fill."""
+        num_values = channels * resolution * resolution
+        return cls(torch.zeros(num_values), torch.eye(num_values))
+
+    def forward(self, images: Tensor) -> Tensor:
+        # bfloat16 would lose more of an image than the sums of thousands of its values can do without
+        with torch.autocast(images.device.type, enabled=False):
+            x = normalise_contrast(images).flatten(1)
+            return ((x - self.mean) @ self.matrix).view(images.shape)
+
+
+def normalise_contrast(images: Tensor) -> Tensor:
+    """Return images [N, C, R, R] of mean 0 and norm 55 each; one without contrast becomes 0."""
+    centred = images - images.mean((1, 2, 3), keepdim=True)
+    norm = torch.linalg.vector_norm(centred, dim=(1, 2, 3), keepdim=True)
+    return centred * (GCN_NORM / norm.clamp(min=MIN_CONTRAST))
+
+
+# name -> measured from training images by `of`, or `empty`, to load what was measured
+PREPARATIONS: dict[str, type[Normalise] | type[Whiten]] = {Normalise.name: Normalise, Whiten.name: Whiten}
+
+
+def prepare_for(name: str | None, images: Tensor) -> Normalise | Whiten | None:
+    """Return the preparation called `name`, measured from training images, uint8 [N, C, R, R]; None for None."""
+    return None if name is None else PREPARATIONS[name].of(images)
