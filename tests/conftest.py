@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ganmix.data import SHAPES, ImageData
+from ganmix.data import NUM_CLASSES, SHAPES, ImageData
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,7 +25,8 @@ def made_data() -> Callable[..., ImageData]:
         channels, side = SHAPES.get(data.name) or (data.channels, data.resolution)
         shape = (num, channels, data.resolution or side, data.resolution or side)
         images = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-        return ImageData(images, torch.arange(num) % 10, data.name, split)
+        num_classes = NUM_CLASSES.get(data.name, 10)
+        return ImageData(images, torch.arange(num) % num_classes, data.name, split)
 
     return make
 

@@ -1,14 +1,39 @@
 """What `train_classifier.py` reads: every key of a classifier's YAML, with its type, default and meaning."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ganmix.config.base import Count, PositiveFloat, Section
+from ganmix.config.base import Count, CountOrZero, PositiveFloat, Section
 from ganmix.config.common import Data, Device, Logging, RunConfig
 
-Momentum = Annotated[float, Field(ge=0, lt=1)]
-Decay = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class LabelledData(Data):
+    """A known data set, what of it is trained on, and how a batch of it is changed."""
+
+    labels_per_class: Count | None = None
+    """train on the labels of so many images of each class, drawn by the run's seed; null: of all"""
+    num_validation: CountOrZero = 0
+    """training images kept apart to choose a checkpoint by, drawn by the run's seed, as evenly over the classes as the
+    number allows"""
+    crop_padding: CountOrZero = 0
+    """pixels by which images are padded before a crop of their size is taken at random; 0: no crop"""
+    padding: Literal["black", "reflect"] = "black"
+    """what they are padded with"""
+    prepare: Literal["channels", "zca"] | None = None
+    """channels: mean 0 and standard deviation 1 of each channel; zca: global contrast normalisation, then whitening; by
+    the training images"""
+    noise: NotNegative = 0.0
+    """standard deviation of Gaussian noise on what was prepared"""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.labels_per_class is not None and self.num_images is not None:
+            raise ValueError("labels_per_class and num_images exclude each other")
+        return self
 
 
 class ConvNetwork(Section):
@@ -19,34 +44,192 @@ class ConvNetwork(Section):
     """channels of the first convolution; then 2 and 4 times as many"""
 
 
-class Training(Section):
-    """Optimisation: SGD with Nesterov momentum, the rate falling linearly to 0."""
+class PreActResNet(Section):
+    """He et al. 2016, identity mappings; stages layer1 to layer4, the paper's resblocks."""
 
-    steps: Count
+    name: Literal["preact_resnet"]
+    depth: Literal[18, 34, 152] = 18
+    """layers"""
+    width: Annotated[Count, Field(ge=8)] = 64
+    """channels of the first group; each later one has twice as many. Below 8, the CPU's strided 1x1 convolutions write
+    past their memory in channels_last (torch 2.14)"""
+
+
+class WideResNet(Section):
+    """Zagoruyko and Komodakis 2016, as Oliver et al. 2018 have it; stages layer1 to layer3."""
+
+    name: Literal["wide_resnet"]
+    depth: Count = 28
+    """layers, 6 n + 4"""
+    width: Count = 2
+    """k: the groups have 16 k, 32 k and 64 k channels"""
+
+
+class BottleneckMlp(Section):
+    """Figure 5: two hidden layers, a bottleneck, two hidden layers."""
+
+    name: Literal["bottleneck_mlp"]
+    hidden: Count = 1024
+    """units of each hidden layer"""
+    bottleneck: Count = 2
+    """units of the bottleneck"""
+
+
+class Loss(Section):
+    """What is minimised on labelled images."""
+
+    name: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
+    """of soft targets; binary_cross_entropy (the authors' code): of each softmax output, a mean over the classes too,
+    so gradients are about as many times smaller as there are classes"""
+    label_smoothing: Fraction = 0.0
+    """share of each target that goes to all classes alike"""
+
+
+class Mixup(Section):
+    """Manifold Mixup, section 2 of the paper; stages: [0] is input mixup."""
+
+    alpha: PositiveFloat = 2.0
+    """of Beta(alpha, alpha)"""
+    stages: Annotated[tuple[CountOrZero | str, ...], Field(min_length=1)] = (0, 1, 2)
+    """where to mix, one drawn each step: numbers or names; 0 is the input, k the output of the k-th stage"""
+    lam_per: Literal["sample", "batch"] = "batch"
+    """one lambda for each image, or for the whole batch"""
+    block_gradients: bool = False
+    """no gradient of a mix reaches the stages below it (section 4.1)"""
+
+
+class CutMix(Section):
+    """Boxes of one image pasted into another (Yun et al. 2019), for comparison."""
+
+    alpha: PositiveFloat = 1.0
+    """of Beta(alpha, alpha), the share of the image that stays"""
+
+
+class SemiSupervised(Section):
+    """Consistency of mixes of unlabelled images, algorithms 1 and 3 of the paper. An epoch is one pass over these."""
+
+    batch_size: Count = 100
+    """unlabelled images in a batch; all training images are unlabelled ones, those with labels too"""
+    mixup: Mixup
+    """of unlabelled images and their pseudo-labels, drawn apart from that of labelled ones"""
+    weight: PositiveFloat = 1.0
+    """largest consistency coefficient"""
+    ramp: Annotated[float, Field(gt=0, le=1)] = 0.4
+    """share of the steps over which the coefficient rises to it, as exp(-5 (1 - t)^2)"""
+    targets: Literal["softmax", "logits"] = "softmax"
+    """what the squared error is between: softmax outputs, as the paper says, or logits, as the authors' code had it"""
+    batch_norm: Literal["batch", "running"] = "batch"
+    """statistics that pseudo-labels are computed with: their batch's own, which leave no trace in the running means, or
+    the running means"""
+
+
+class Training(Section):
+    """Optimisation: SGD with momentum."""
+
+    steps: Count | None = None
     """batches"""
+    epochs: Count | None = None
+    """passes over the training images; the alternative to steps"""
     batch_size: Count = 128
-    """images in a batch"""
+    """labelled images in a batch"""
     lr: PositiveFloat = 0.1
     """first learning rate"""
-    momentum: Momentum = 0.9
-    """Nesterov's"""
-    weight_decay: Decay = 1e-4
-    """of every parameter"""
+    decay: Literal["constant", "linear", "cosine", "multistep"] = "linear"
+    """how the rate falls: linear and cosine to 0 over the training, multistep to a tenth at each of drops"""
+    drops: tuple[Count, ...] = ()
+    """of multistep: epochs, or steps where steps are given"""
+    momentum: Fraction = 0.9
+    """of SGD"""
+    nesterov: bool = True
+    """Nesterov's momentum"""
+    weight_decay: NotNegative = 1e-4
+    """L2, of every parameter"""
+    l1: NotNegative = 0.0
+    """coefficient of the sum of the weights' absolute values"""
+    l1_of: Literal["all", "first"] = "all"
+    """the weights in that sum: of all layers, or of the first convolution alone, as the authors' code had it"""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """decay of an exponential moving average of the network, which is then what is evaluated"""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("either steps or epochs is needed, not both")
+        if (self.decay == "multistep") != bool(self.drops):
+            raise ValueError("drops go with decay: multistep, and it needs them")
+        if list(self.drops) != sorted(set(self.drops)):
+            raise ValueError(f"drops must rise, got {list(self.drops)}")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class Attacks(Section):
+    """White-box attacks on test images (Table 5, appendix D)."""
+
+    epsilon: PositiveFloat = 0.03
+    """largest change of a pixel, of a range of 1"""
+    space: Literal["pixel", "normalised"] = "pixel"
+    """normalised: epsilon in standard deviations of each channel and no clamp to the range, as the authors attacked;
+    about a quarter as strong"""
+    pgd_step: PositiveFloat = 0.0075
+    """of PGD, of a pixel's range"""
+    pgd_steps: Count = 20
+    """steps of PGD"""
+    unbounded_step: PositiveFloat = 0.01
+    """of the check without bound"""
+    unbounded_steps: Count = 200
+    """its steps"""
 
 
 class Evaluation(Section):
-    """Accuracy and negative log-likelihood on the test split."""
+    """Scores on test images, never seen in training."""
 
-    every: Count | None = None
-    """steps between evaluations; null: at the end only"""
+    every: Count | Literal["epoch"] | None = "epoch"
+    """steps between evaluations on clean images; epoch: after each; null: at the end only"""
+    select: Literal["last", "validation", "test"] = "last"
+    """the step whose network is evaluated and reported: the last; the best on validation images; or the best on test
+    images, as the authors did, which is no honest estimate"""
+    num_test: Count | None = None
+    """attacks, deformations and interpolations are of the first so many test images; null: of all, as clean scores"""
+    attacks: Attacks = Attacks()
+
+
+class PaperRow(Section):
+    """A row of the paper's tables (arXiv 1806.05236 v1), whatever this config trains on."""
+
+    table: str
+    """Table 1, ..."""
+    row: str
+    """the row's name"""
+    values: dict[str, float]
+    """by score; accuracies in per cent"""
+    spreads: dict[str, float] = Field(default_factory=dict)
+    """the paper's own +-, by score"""
 
 
 class ClassifierConfig(RunConfig):
-    """A supervised classifier training."""
+    """A classifier training, supervised or semi-supervised."""
 
-    data: Data
-    network: ConvNetwork
+    data: LabelledData
+    network: Annotated[ConvNetwork | PreActResNet | WideResNet | BottleneckMlp, Field(discriminator="name")]
+    loss: Loss = Loss()
+    mixup: Mixup | None = None
+    cutmix: CutMix | None = None
+    semi_supervised: SemiSupervised | None = None
     training: Training
     logging: Logging = Logging()
     evaluation: Evaluation = Evaluation()
     device: Device = Device()
+    paper: PaperRow | None = None
+    """the row of the paper that this config repeats, for reports"""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.mixup is not None and self.cutmix is not None:
+            raise ValueError("mixup and cutmix exclude each other")
+        if self.evaluation.select == "validation" and not self.data.num_validation:
+            raise ValueError("evaluation.select: validation needs data.num_validation")
+        if self.semi_supervised is not None and self.data.labels_per_class is None:
+            raise ValueError("semi_supervised needs data.labels_per_class: with all labels nothing is unlabelled")
+        return self

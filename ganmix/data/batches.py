@@ -1,5 +1,6 @@
 """From images in memory to batches: the order of the images, and their way from bytes to floats and back."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -71,11 +72,41 @@ def to_uint8(images: Tensor, quantisation: str = "round") -> Tensor:
     return (levels.round() if quantisation == "round" else levels).to(torch.uint8)
 
 
-def augment(images: Tensor, *, flip: bool, dequantise: bool, generator: torch.Generator) -> Tensor:
+def random_crop(images: Tensor, padding: int, *, reflect: bool, generator: torch.Generator) -> Tensor:
+    """Pad images on all sides and take a crop of their size at random, of each image its own.
+
+    Args:
+        images: [N, C, R, R], of any type.
+        padding: pixels, less than R.
+        reflect: pad with the image mirrored at its border; otherwise with 0, which in bytes is black.
+        generator: on the images' device.
+    """
+    num, channels, side, _ = images.shape
+    shift = torch.randint(-padding, padding + 1, (2, num, 1), generator=generator, device=images.device)
+    places = shift + torch.arange(side, device=images.device)  # [2, N, R]: rows and columns, of the image or beyond it
+    rows, columns = side - 1 - (side - 1 - places.abs()).abs()
+    crops = images.gather(2, rows.view(num, 1, side, 1).expand(-1, channels, -1, side))
+    crops = crops.gather(3, columns.view(num, 1, 1, side).expand(-1, channels, side, -1))
+    if reflect:
+        return crops
+    row_inside, column_inside = (places >= 0) & (places < side)
+    return crops * (row_inside.view(num, 1, side, 1) & column_inside.view(num, 1, 1, side))
+
+
+def augment(
+    images: Tensor,
+    *,
+    flip: bool,
+    dequantise: bool,
+    generator: torch.Generator,
+    crop_padding: int = 0,
+    padding: str = "black",
+) -> Tensor:
     """Turn a batch of bytes into floats for training.
 
     Args:
-        images: uint8 [N, C, H, W].
+        images: uint8 [N, C, R, R].
+        crop_padding, padding: "black" or "reflect"; see `random_crop`. 0: no crop.
         flip: mirror each image left to right with probability 1/2.
         dequantise: add to each value x a uniform u in [0, 1) and scale by (x + u) / 128 - 1, as Miyato et al.
             (2018) did, so that real images do not give themselves away by lying on a grid.
@@ -85,6 +116,8 @@ def augment(images: Tensor, *, flip: bool, dequantise: bool, generator: torch.Ge
         float32 [N, C, H, W] in [-1, 1].
     """
     device = images.device
+    if crop_padding:
+        images = random_crop(images, crop_padding, reflect=padding == "reflect", generator=generator)
     if flip:
         mirrored = torch.rand(len(images), 1, 1, 1, generator=generator, device=device) < 0.5
         images = torch.where(mirrored, images.flip(3), images)
@@ -100,7 +133,7 @@ class ImageBatches:
         images: uint8 [N, C, R, R].
         labels: int64 [N], or None.
         order: of the batches; on the same device.
-        flip, dequantise, generator: see `augment`. The generator's state is its owner's to save.
+        flip, dequantise, crop_padding, padding, generator: see `augment`. The generator's state is its owner's to save.
     """
 
     def __init__(
@@ -112,18 +145,25 @@ class ImageBatches:
         flip: bool,
         dequantise: bool,
         generator: torch.Generator,
+        crop_padding: int = 0,
+        padding: str = "black",
     ):
         self._images = images
         self._labels = labels
         self._order = order
-        self._flip = flip
-        self._dequantise = dequantise
-        self._generator = generator
+        self._augment = partial(
+            augment,
+            flip=flip,
+            dequantise=dequantise,
+            generator=generator,
+            crop_padding=crop_padding,
+            padding=padding,
+        )
 
     def next(self) -> tuple[Tensor, Tensor | None]:
         """The next images, float32 [B, C, R, R] in [-1, 1], and their labels, int64 [B]."""
         index = self._order.next()
-        images = augment(self._images[index], flip=self._flip, dequantise=self._dequantise, generator=self._generator)
+        images = self._augment(self._images[index])
         return images, None if self._labels is None else self._labels[index]
 
     def state_dict(self) -> dict[str, Any]:

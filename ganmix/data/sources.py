@@ -156,6 +156,8 @@ SHAPES = {  # channels, pixels a side, as read without a resolution
     "svhn": (3, 32),
 }
 
+NUM_CLASSES = {"digits": 10, "fashion_mnist": 10, "mnist": 10, "cifar10": 10, "cifar100": 100, "svhn": 10}
+
 
 def _open_torchvision(
     name: str,

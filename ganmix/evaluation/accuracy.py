@@ -1,24 +1,88 @@
-"""Accuracy and negative log-likelihood of a classifier on clean images."""
+"""A classifier's accuracy, on clean or changed images, and how well its probabilities are calibrated."""
+
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor
 
 from ganmix.data import ImageData, to_float
 
-BATCH = 500
+BATCH = 500  # images, or mixes of them, in a forward
+ECE_BINS = 15
+PROTOCOL = {"ece_bins": ECE_BINS}  # what clean scores depend on beside the classifier and the images
+
+Predict = Callable[[Tensor], Tensor]  # images [N, C, R, R] in [-1, 1] -> logits [N, K]
+Change = Callable[[Tensor, Tensor], Tensor]  # images and labels of a batch -> its images as the classifier sees them
 
 
 @torch.no_grad()
-def accuracy_scores(network: nn.Module, data: ImageData, device: torch.device) -> dict[str, float]:
-    """Return 'accuracy' in [0, 1] and 'nll' in nats, means over all images; the network's mode is put back."""
+def clean_scores(predict: Predict, data: ImageData, device: torch.device) -> dict[str, float]:
+    """Score a classifier on the images as they are.
+
+    Args:
+        predict: a classifier in eval mode, on `device`.
+        data: with labels.
+
+    Returns:
+        'accuracy' in per cent, and the scores of `calibration_scores`.
+    """
+    with torch.autocast(device.type, enabled=False):  # whatever surrounds the caller
+        logits = torch.cat([predict(images) for images, _ in labelled_batches(data, device)]).cpu()
     assert data.labels is not None
-    training = network.training
-    network.eval()
-    correct, nll = 0.0, 0.0
-    for images, labels in zip(data.images.split(BATCH), data.labels.split(BATCH), strict=True):
-        logits = network(to_float(images.to(device))).float().cpu()
-        correct += (logits.argmax(1) == labels).sum().item()
-        nll += F.cross_entropy(logits, labels, reduction="sum").item()
-    network.train(training)
-    return {"accuracy": correct / data.num_images, "nll": nll / data.num_images}
+    labels = data.labels.cpu()
+    correct = 100 * (logits.argmax(1) == labels).double().mean().item()
+    return {"accuracy": correct, **calibration_scores(logits, labels)}
+
+
+def calibration_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Score predicted probabilities against labels; lower is better.
+
+    Args:
+        logits: float [N, K].
+        labels: int64 [N].
+
+    Returns:
+        'nll': mean negative log-likelihood in nats. 'ece': expected calibration error in [0, 1], of `ECE_BINS` bins
+        of equal width of the top class's probability. 'brier': the squared distance of the probabilities from the
+        one-hot label, in [0, 2], mean over images.
+
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3; Brier 1950.
+    """
+    log_p = logits.double().log_softmax(1)
+    p = log_p.exp()
+    confidence, predicted = p.max(1)
+    # Each bin holds its upper end, as Guo's do; no confidence is 0.
+    bins = (confidence * ECE_BINS).ceil().long().clamp(1, ECE_BINS) - 1
+    gaps = torch.zeros(ECE_BINS, dtype=p.dtype, device=p.device)
+    gaps.index_add_(0, bins, confidence - (predicted == labels).double())
+    return {
+        "nll": F.nll_loss(log_p, labels).item(),
+        "ece": gaps.abs().sum().item() / len(labels),
+        "brier": (p - F.one_hot(labels, p.shape[1])).square().sum(1).mean().item(),
+    }
+
+
+@torch.no_grad()
+def percent_correct(predict: Predict, data: ImageData, device: torch.device, change: Change) -> float:
+    """Return the accuracy in per cent on changed images.
+
+    Args:
+        predict: a classifier in eval mode, on `device`.
+        data: with labels.
+        change: called with each batch, in the order of the images.
+    """
+    with torch.autocast(device.type, enabled=False):
+        correct = [
+            (predict(change(images, labels)).argmax(1) == labels).sum()
+            for images, labels in labelled_batches(data, device)
+        ]
+    return 100 * torch.stack(correct).sum().item() / data.num_images
+
+
+def labelled_batches(data: ImageData, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield all images in order, float32 [B, C, R, R] in [-1, 1], and labels; they go to `device` at once, as bytes."""
+    assert data.labels is not None, f"{data.name} has no labels"
+    parts = zip(data.images.to(device).split(BATCH), data.labels.to(device).split(BATCH), strict=True)
+    for images, labels in parts:
+        yield to_float(images), labels

@@ -1,13 +1,12 @@
 """Images from a generator, for scores and grids, without leaving a trace in the training."""
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from ganmix.evaluation.features import PASS
+from ganmix.evaluation.modes import evaluating
 
 STANDING_PASSES = 100  # that 'standing' statistics of batch norm are means over
 
@@ -19,7 +18,7 @@ def generate(generator: nn.Module, noise: Tensor) -> Tensor:
     Batch norm uses its running statistics; every module's mode is put back afterwards.
     """
     device = next(generator.parameters()).device
-    with _evaluating(generator), torch.autocast(device.type, enabled=False):  # whatever surrounds the caller
+    with evaluating(generator), torch.autocast(device.type, enabled=False):  # whatever surrounds the caller
         return torch.cat([generator(part.to(device)) for part in noise.split(PASS)])
 
 
@@ -77,14 +76,3 @@ def fitted_to(generator: nn.Module, noise: Tensor) -> nn.Module:
 
 def _batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-
-
-@contextmanager
-def _evaluating(generator: nn.Module) -> Iterator[None]:
-    training = [module for module in generator.modules() if module.training]
-    generator.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

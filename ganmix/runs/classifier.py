@@ -1,20 +1,28 @@
-"""A classifier config made into a running training: built, resumed, watched, scored, written as an extractor."""
+"""A classifier config made into a running training: built, resumed, watched, evaluated, written as a network."""
 
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from ganmix.config.classifier import ClassifierConfig
-from ganmix.data import ImageData
+from ganmix.config.classifier import ClassifierConfig, LabelledData, Mixup
+from ganmix.data import NUM_CLASSES, ImageData, augment, check_labels, split_images
 from ganmix.errors import UserError
-from ganmix.evaluation.accuracy import accuracy_scores
-from ganmix.networks import CLASSIFIERS
-from ganmix.networks.classifier import save_classifier
+from ganmix.evaluation.accuracy import clean_scores
+from ganmix.evaluation.extractors import sha256_of
+from ganmix.evaluation.modes import evaluating
+from ganmix.networks import CLASSIFIERS, prepare_for, resolve_stages
+from ganmix.networks.classifier import Classifier, save_classifier
 from ganmix.runs.common import (
+    AUGMENTATION,
     build_batches,
     check_same_run,
     child_seeds,
+    image_shape,
     introduce,
     memory_format,
     prepare_device,
@@ -25,37 +33,67 @@ from ganmix.runs.common import (
     training_images,
     write_config,
 )
+from ganmix.runs.tensorboard import show_config, show_result
+from ganmix.training.checkpoint import BEST, load_checkpoint, save_checkpoint
+from ganmix.training.descent import Descent, DescentSettings
 from ganmix.training.loop import Action, resume, train
 from ganmix.training.recorder import Recorder
 from ganmix.training.run_folder import RunFolder, append_line, read_lines
-from ganmix.training.supervised import SupervisedTrainer
+from ganmix.training.semi_supervised import SemiSupervisedTrainer
+from ganmix.training.supervised import ClassifierPass, MixupSettings, SupervisedTrainer
+from ganmix.versions import library_versions
+
+EXPORTED = "classifier.safetensors"
+SELECTIONS = {"validation": "best validation accuracy", "test": "best test accuracy"}
+GRID = 64  # images in a grid of a batch
+
+Trainer = SupervisedTrainer | SemiSupervisedTrainer
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The images of a run.
+
+    Args:
+        labelled: what is trained on with labels.
+        train: all training images but those for validation: the unlabelled ones, too.
+        held_out: by split, what is evaluated on: "test", and "validation" where the config has it.
+    """
+
+    labelled: ImageData
+    train: ImageData
+    held_out: Mapping[str, ImageData]
 
 
 def run_classifier(config: ClassifierConfig, config_path: Path) -> None:
-    """Train what the config says, from where its run stands; write the trained network as classifier.safetensors.
+    """Train what the config says, from where its run stands; write the chosen network as classifier.safetensors.
 
     Raises:
         UserError, DivergedError, Stopped: see errors.py and loop.py.
     """
     device = prepare_device(config.device)
-    data = training_images(read_data(config.data, "train"), config.data, config.run.seed)
-    test_data = read_data(config.data, "test")
-    trainer = build_trainer(config, data, device)
+    images = read_images(config)
+    steps_an_epoch = epoch_steps(config, images)
+    steps = config.training.steps or (config.training.epochs or 0) * steps_an_epoch
+    trainer = build_trainer(config, images, steps, steps_an_epoch, device)
     with RunFolder(run_path(config.run.dir, config_path)) as folder:
-        check_same_run(folder, config, also_fixed=["training.steps"])  # over which the learning rate falls
+        # The learning rate falls over the steps.
+        check_same_run(folder, config, also_fixed=["training.steps", "evaluation.select"])
         recorder_state = resume(folder, trainer)
-        steps = config.training.steps
-        exported = folder.path / "classifier.safetensors"
+        exported = folder.path / EXPORTED
         if trainer.steps_done >= steps and exported.exists():
             say(f"{folder.path} is finished ({trainer.steps_done} steps)")
             return
         write_config(folder, config)
-        record_session(folder, device, trainer.steps_done)
-        network = f"{config.network.name} {sum(p.numel() for p in trainer.network.parameters()):,} parameters"
-        introduce(data, {"network": network}, config.device, device, folder, trainer.steps_done)
-        recorder = Recorder(folder, trainer.steps_done, steps, config.training.batch_size, recorder_state)
-        evaluate = Action(partial(_evaluate, trainer, test_data, device, folder, recorder), config.evaluation.every)
+        record_session(folder, device, trainer.steps_done, steps)
+        introduce(images.labelled, _parts(config, trainer, images), config.device, device, folder, trainer.steps_done)
+        images_a_step = config.training.batch_size
+        images_a_step += config.semi_supervised.batch_size if config.semi_supervised else 0
+        recorder = Recorder(folder, trainer.steps_done, steps, images_a_step, recorder_state)
+        watch = Watch(config, images, trainer, recorder)
+        every = config.evaluation.every
         try:
+            show_config(recorder.writer, config)
             train(
                 trainer,
                 recorder,
@@ -64,57 +102,283 @@ def run_classifier(config: ClassifierConfig, config_path: Path) -> None:
                 scalars_every=config.logging.scalars_every,
                 checkpoint_every=config.logging.checkpoint_every,
                 keep_every=config.logging.keep_every,
-                actions=[evaluate],
-                extra_scalars=lambda: {"learning_rate": trainer.current_lr},
+                actions=[
+                    Action(watch.show_batch, config.logging.images_every, at_start=True),
+                    Action(watch.evaluate, steps_an_epoch if every == "epoch" else every),
+                ],
+                extra_scalars=watch.extra_scalars,
             )
+            chosen = watch.choose(steps)
+            show_result(recorder.writer, config, chosen["scores"])
         finally:
             recorder.close()
-        scores = read_lines(folder.scores)[-1]["scores"]
-        save_classifier(exported, trainer.network, {"config": config.model_dump(), "scores": scores})
-        say(f"test         accuracy {scores['accuracy']:.4f}, NLL {scores['nll']:.4f}")
-        say(f"classifier   {exported}, for evaluation.extractor")
+        recipe = {"config": config.model_dump(), "scores": chosen["scores"]}
+        save_classifier(exported, shown_network(trainer), recipe)
+        say(f"test         {scores_in_words(chosen)}")
+        say(f"classifier   {exported}")
+        say(f"TensorBoard  tensorboard --logdir {folder.path}")
 
 
-def build_trainer(config: ClassifierConfig, data: ImageData, device: torch.device) -> SupervisedTrainer:
+def read_images(config: ClassifierConfig) -> Images:
+    """Read and split the images that a config names.
+
+    Raises:
+        UserError: they cannot be had, or their labels are not what the config needs.
+    """
+    settings, seed = config.data, config.run.seed
+    num_classes = NUM_CLASSES[settings.name]
+    test, data = read_labelled(settings, "test"), read_labelled(settings, "train")
+    if settings.crop_padding >= data.resolution:
+        raise UserError(f"data.crop_padding must be less than the images' {data.resolution} pixels")
+    data = training_images(data, settings, seed)
+    assert data.labels is not None
+    split = split_images(
+        data.labels,
+        num_classes,
+        seed=seed,
+        labels_per_class=settings.labels_per_class,
+        num_validation=settings.num_validation,
+    )
+    held_out = {"test": test}
+    if settings.num_validation:
+        held_out["validation"] = data.subset(split.validation)
+    return Images(data.subset(split.labelled), data.subset(split.train), held_out)
+
+
+def read_labelled(settings: LabelledData, split: str) -> ImageData:
+    """Read images with labels, which are checked."""
+    data = read_data(settings, split)
+    check_labels(data, NUM_CLASSES[settings.name])
+    return data
+
+
+def epoch_steps(config: ClassifierConfig, images: Images) -> int:
+    """Return the steps of a pass over the labelled images or, semi-supervised, over the unlabelled ones."""
+    if config.semi_supervised is not None:
+        return max(1, images.train.num_images // config.semi_supervised.batch_size)
+    return max(1, images.labelled.num_images // config.training.batch_size)
+
+
+def build_network(config: ClassifierConfig, prepare: torch.nn.Module | None) -> Classifier:
+    """Build the config's network with fresh weights, on the CPU.
+
+    Args:
+        prepare: of the kind that `config.data.prepare` names.
+
+    Raises:
+        UserError: the network cannot be so.
+    """
+    channels, resolution = image_shape(config.data)
+    keys = config.network.model_dump(exclude={"name"})
+    try:
+        return CLASSIFIERS[config.network.name](
+            resolution, channels, num_classes=NUM_CLASSES[config.data.name], prepare=prepare, **keys
+        )
+    except ValueError as error:
+        raise UserError(f"network: {error}") from None
+
+
+def build_trainer(
+    config: ClassifierConfig, images: Images, steps: int, steps_an_epoch: int, device: torch.device
+) -> Trainer:
     """Build network, batches and random streams of a config, before any step."""
-    if data.labels is None:
-        raise UserError(f"data: {data.name} has no labels")
-    init_seed, order_seed, augment_seed = child_seeds(config.run.seed, 3)
+    init_seed, order_seed, augment_seed, plan_seed, _, unlabelled_seed = child_seeds(config.run.seed, 6)
+    try:
+        prepare = prepare_for(config.data.prepare, images.train.images)
+    except ValueError as error:
+        raise UserError(f"data.prepare: {error}") from None
     with torch.random.fork_rng():
         torch.manual_seed(init_seed)
-        keys = config.network.model_dump(exclude={"name"})
-        num_classes = int(data.labels.max()) + 1
-        network = CLASSIFIERS[config.network.name](data.resolution, data.channels, num_classes=num_classes, **keys)
+        network = build_network(config, prepare)
+    network = network.to(device).lay_out(memory_format(config.device))
     generator = torch.Generator(device).manual_seed(augment_seed)
-    training = config.training
-    batches = build_batches(
-        data, data.labels, config.data, batch_size=training.batch_size, seed=order_seed, generator=generator
-    )
-    return SupervisedTrainer(
-        network.to(device).lay_out(memory_format(config.device)),
-        batches,
-        lr=training.lr,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-        total_steps=training.steps,
+    plan_generator = torch.Generator().manual_seed(plan_seed)
+    network_pass = ClassifierPass(
+        network,
+        noise=config.data.noise,
         generator=generator,
+        loss=config.loss.name,
+        label_smoothing=config.loss.label_smoothing,
         bf16=config.device.bf16,
         compile=config.device.compile,
     )
+    training = config.training
+    settings = training.model_dump(include=set(DescentSettings.__dataclass_fields__))
+    drops = [drop * (steps_an_epoch if training.epochs else 1) for drop in training.drops]
+    descent = Descent(network, DescentSettings(**settings | {"drops": drops}), steps)
+    batches = partial(build_batches, settings=config.data, generator=generator)
+    labels = images.labelled.labels
+    labelled = batches(images.labelled, labels, batch_size=training.batch_size, seed=order_seed)
+    mixup = mixup_settings(config.mixup, network, "mixup")
+    semi = config.semi_supervised
+    if semi is None:
+        return SupervisedTrainer(
+            network_pass,
+            labelled,
+            descent,
+            mixup=mixup,
+            cutmix_alpha=config.cutmix.alpha if config.cutmix else None,
+            generator=generator,
+            plan_generator=plan_generator,
+        )
+    unlabelled_mixup = mixup_settings(semi.mixup, network, "semi_supervised.mixup")
+    assert unlabelled_mixup is not None
+    return SemiSupervisedTrainer(
+        network_pass,
+        labelled,
+        batches(images.train, None, batch_size=semi.batch_size, seed=unlabelled_seed),
+        descent,
+        mixup=mixup,
+        unlabelled_mixup=unlabelled_mixup,
+        weight=semi.weight,
+        ramp_steps=max(1, round(semi.ramp * steps)),
+        targets=semi.targets,
+        batch_norm=semi.batch_norm,
+        generator=generator,
+        plan_generator=plan_generator,
+    )
 
 
-def _evaluate(
-    trainer: SupervisedTrainer,
-    data: ImageData,
-    device: torch.device,
-    folder: RunFolder,
-    recorder: Recorder,
-    step: int,
-) -> None:
-    if any(line["step"] == step for line in read_lines(folder.scores)):
-        return
-    scores = accuracy_scores(trainer.network, data, device)
-    recorder.scalars(step, {f"score/{name}": value for name, value in scores.items()})
-    protocol = {"dataset": data.name, "split": data.split, "num": data.num_images}
-    append_line(folder.scores, {"step": step, "scores": scores, "protocol": protocol})
-    recorder.restart_clock(step)
+def mixup_settings(section: Mixup | None, network: Classifier, key: str) -> MixupSettings | None:
+    """Return what a section says of mixing, with the network's numbers for its stages."""
+    if section is None:
+        return None
+    try:
+        stages = resolve_stages(section.stages, network.boundaries)
+    except ValueError as error:
+        raise UserError(f"{key}.stages: {error}") from None
+    return MixupSettings(**section.model_dump(exclude={"stages"}), stages=tuple(stages))
+
+
+def shown_network(trainer: Trainer) -> Classifier:
+    """Return the network to evaluate, the moving average where there is one."""
+    network = trainer.descent.shown_network
+    assert isinstance(network, Classifier)
+    return network
+
+
+def clean_protocol(data: ImageData, split: str, *, ema: bool) -> dict[str, Any]:
+    """Return what scores on clean images depend on beside the network."""
+    assert data.labels is not None
+    return {
+        "what": "clean",
+        "dataset": data.name,
+        "split": split,
+        "num": data.num_images,
+        "digest": sha256_of({"images": data.images, "labels": data.labels}),
+        "ema": ema,
+    }
+
+
+def scores_in_words(line: Mapping[str, Any]) -> str:
+    """Say a line of scores."""
+    values = ", ".join(
+        f"{name} {value:.2f} %" if name == "accuracy" else f"{name} {value:.4g}"
+        for name, value in line["scores"].items()
+    )
+    how = f" (step {line['checkpoint_step']}, {line['protocol']['selection']})" if "checkpoint_step" in line else ""
+    return values + how
+
+
+class Watch:
+    """What a person looks at: batches as they are trained on, scores on clean images, lambda."""
+
+    def __init__(self, config: ClassifierConfig, images: Images, trainer: Trainer, recorder: Recorder):
+        self._config = config
+        self._trainer = trainer
+        self._recorder = recorder
+        self._folder = recorder.folder
+        self._select = config.evaluation.select
+        self._held_out = images.held_out
+        self._device = trainer.generator.device
+        ema = config.training.ema is not None
+        self._protocols = {split: clean_protocol(data, split, ema=ema) for split, data in images.held_out.items()}
+        self._draw = torch.Generator().manual_seed(config.run.seed)
+        self._shown = images.labelled.images[:GRID]
+
+    def show_batch(self, step: int) -> None:
+        """Write a grid of training images, augmented, and of their mixes where the input is mixed."""
+        keys = self._config.data.model_dump(include=AUGMENTATION)
+        batch = augment(self._shown, generator=self._draw, **keys)
+        self._recorder.grid(step, "batch", batch)
+        mixup = self._trainer.mixup
+        if mixup is not None and 0 in mixup.stages:
+            plan = mixup.plan(len(batch), self._draw, torch.device("cpu"))
+            self._recorder.grid(step, "mixes", plan.mixes(batch))
+
+    def extra_scalars(self) -> dict[str, float]:
+        """Return the learning rate, and write the last step's lambda."""
+        plan = self._trainer.last_plan
+        if plan is not None:
+            self._recorder.writer.add_histogram("mix/lambda", plan.lam.float().cpu(), self._trainer.steps_done)
+        return {"learning_rate": self._trainer.descent.current_lr}
+
+    def evaluate(self, step: int) -> None:
+        """Score the network on clean images, and keep its checkpoint where it is the best so far."""
+        known = {line["protocol"]["split"] for line in self._lines() if line["step"] == step}
+        if known >= self._held_out.keys():
+            return
+        network = shown_network(self._trainer)
+        lines: list[dict[str, Any]] = []
+        for split, data in self._held_out.items():
+            with evaluating(network):
+                scores = clean_scores(network.predict, data, self._device)
+            tag = "score" if split == "test" else split
+            self._recorder.scalars(step, {f"{tag}/{name}": value for name, value in scores.items()})
+            versions = library_versions()
+            lines.append({"step": step, "scores": scores, "protocol": self._protocols[split], "versions": versions})
+        best = self._best()
+        if self._select != "last":
+            accuracy = next(x["scores"]["accuracy"] for x in lines if x["protocol"]["split"] == self._select)
+            if best is None or accuracy > best["scores"]["accuracy"]:
+                save_checkpoint(self._folder.checkpoints / BEST, {"algorithm": self._trainer.state_dict()})
+        for line in lines:
+            append_line(self._folder.scores, line)
+        self._recorder.say(f"step {step}: {scores_in_words(lines[0])}")
+        self._recorder.restart_clock(step)
+
+    def choose(self, step: int) -> dict[str, Any]:
+        """Return the scores on test images of the network that the config selects, and make the trainer hold it."""
+        if self._select == "last":
+            return self._test_line(step)
+        best = self._best()
+        assert best is not None
+        state = load_checkpoint(self._folder.checkpoints / BEST)
+        self._trainer.load_state_dict(state["algorithm"])
+        selected = copy.deepcopy(self._test_line(best["step"]))
+        selected |= {"step": step, "checkpoint_step": best["step"]}
+        selected["protocol"]["selection"] = SELECTIONS[self._select]
+        if selected not in read_lines(self._folder.scores):
+            append_line(self._folder.scores, selected)
+        return selected
+
+    def _lines(self) -> list[dict[str, Any]]:
+        """Return the scores that this training made."""
+        known = list(self._protocols.values())
+        return [line for line in read_lines(self._folder.scores) if line["protocol"] in known]
+
+    def _test_line(self, step: int) -> dict[str, Any]:
+        return next(x for x in self._lines() if x["step"] == step and x["protocol"]["split"] == "test")
+
+    def _best(self) -> dict[str, Any] | None:
+        """Return the first of the lines with the best accuracy on the images that the config selects by."""
+        lines = [line for line in self._lines() if line["protocol"]["split"] == self._select]
+        return max(lines, key=lambda line: float(line["scores"]["accuracy"]), default=None)
+
+
+def _parts(config: ClassifierConfig, trainer: Trainer, images: Images) -> dict[str, str]:
+    network = trainer.descent.network
+    size = sum(parameter.numel() for parameter in network.parameters())
+    parts = {"network": f"{config.network.name} {size:,} parameters", "loss": config.loss.name}
+    if isinstance(trainer, SemiSupervisedTrainer):
+        parts["unlabelled"] = f"{images.train.num_images} images, {_mixing(trainer.unlabelled_mixup, network)}"
+    if trainer.mixup is not None:
+        parts["mixup"] = _mixing(trainer.mixup, network)
+    if config.cutmix is not None:
+        parts["cutmix"] = f"alpha {config.cutmix.alpha:g}"
+    return parts
+
+
+def _mixing(mixup: MixupSettings, network: torch.nn.Module) -> str:
+    assert isinstance(network, Classifier)
+    return f"at {', '.join(network.boundaries[k] for k in mixup.stages)}, alpha {mixup.alpha:g}"

@@ -30,6 +30,8 @@ CHANGEABLE = (
     "paper",
 )
 
+AUGMENTATION = {"flip", "dequantise", "crop_padding", "padding"}  # the keys of `data` that it takes, where it has them
+
 
 def check_same_run(folder: RunFolder, config: Section, also_fixed: Sequence[str] = ()) -> None:
     """Check that a run's folder, if it has a config, began with this one.
@@ -115,9 +117,8 @@ def build_batches(
         data.images.to(device),
         None if labels is None else labels.to(device),
         BatchOrder(data.num_images, batch_size, seed, device),
-        flip=settings.flip,
-        dequantise=settings.dequantise,
         generator=generator,
+        **settings.model_dump(include=AUGMENTATION),
     )
 
 
@@ -136,13 +137,15 @@ def child_seeds(seed: int, num: int) -> list[int]:
     return torch.randint(2**62, (num,), generator=torch.Generator().manual_seed(seed)).tolist()
 
 
-def record_session(folder: RunFolder, device: torch.device, step: int) -> None:
-    """Append to sessions.jsonl when, from which step, on what and with which libraries training starts or goes on."""
+def record_session(folder: RunFolder, device: torch.device, step: int, total_steps: int) -> None:
+    """Append to sessions.jsonl when, from which step, on what and with which libraries training starts or goes on.
+
+    Args:
+        total_steps: of the whole training, which a config that counts in epochs does not tell.
+    """
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    append_line(
-        folder.sessions,
-        {"step": step, "started": started, "hardware": hardware(device), "versions": library_versions()},
-    )
+    session = {"step": step, "total_steps": total_steps, "started": started}
+    append_line(folder.sessions, {**session, "hardware": hardware(device), "versions": library_versions()})
 
 
 def introduce(

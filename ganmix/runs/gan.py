@@ -1,15 +1,12 @@
 """A GAN config made into a running training: built, resumed, watched, scored."""
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ganmix.config.gan import GanConfig
-from ganmix.config.reader import dump_config
 from ganmix.data import ImageData, to_float
 from ganmix.errors import UserError
 from ganmix.evaluation.sampling import generate
@@ -31,6 +28,7 @@ from ganmix.runs.common import (
     write_config,
 )
 from ganmix.runs.scoring import Scorer, score_lines
+from ganmix.runs.tensorboard import show_config, show_result
 from ganmix.training.checkpoint import BEST, save_checkpoint
 from ganmix.training.gan import GanTrainer, MixupSettings, PenaltySettings
 from ganmix.training.loop import Action, resume, train
@@ -63,7 +61,7 @@ def run_gan(config: GanConfig, config_path: Path) -> None:
             say(f"{folder.path} is finished ({trainer.steps_done} steps){more}")
             return
         write_config(folder, config)
-        record_session(folder, device, trainer.steps_done)
+        record_session(folder, device, trainer.steps_done, steps)
         introduce(data, _parts(config, trainer), config.device, device, folder, trainer.steps_done)
         _note_input_mixup(trainer, to_float(data.images[:1]))
         images_per_step = config.training.n_dis * config.training.batch_size
@@ -74,6 +72,7 @@ def run_gan(config: GanConfig, config_path: Path) -> None:
             score = partial(_score, scorer, trainer, folder, recorder)
             actions.append(Action(score, scorer.settings.every, scorer.settings.at_start, slow=True))
         try:
+            show_config(recorder.writer, config)
             watch.show_setting()
             train(
                 trainer,
@@ -86,7 +85,9 @@ def run_gan(config: GanConfig, config_path: Path) -> None:
                 actions=actions,
                 extra_scalars=watch.extra_scalars,
             )
-            watch.show_result(folder)
+            scored = scorer.earlier(read_lines(folder.scores)) if scorer is not None else []  # evaluate adds others
+            scored.sort(key=lambda line: line["step"])
+            show_result(recorder.writer, config, scored[-1]["scores"] if scored else {})
         finally:
             recorder.close()
         say(f"samples      {folder.samples}/fakes_{steps:06d}.png")
@@ -179,10 +180,9 @@ def _is_scored(folder: RunFolder, scorer: Scorer | None, step: int) -> bool:
 
 
 class Watch:
-    """What a person looks at: grids of the same noise, of real images and of mixes, lambda, the config."""
+    """What a person looks at: grids of the same noise, of real images and of mixes, lambda."""
 
     def __init__(self, config: GanConfig, data: ImageData, trainer: GanTrainer, recorder: Recorder):
-        self._config = config
         self._trainer = trainer
         self._recorder = recorder
         draw = torch.Generator().manual_seed(config.run.seed)
@@ -191,8 +191,7 @@ class Watch:
         self._draw = draw
 
     def show_setting(self) -> None:
-        """Write what does not change: the config and a grid of real images."""
-        self._recorder.writer.add_text("config", f"```yaml\n{dump_config(self._config)}```")
+        """Write a grid of real images, which do not change."""
         self._recorder.grid(0, "reals", self._reals, "reals.png")
 
     def show_samples(self, step: int) -> None:
@@ -211,25 +210,6 @@ class Watch:
         if plan is not None:
             self._recorder.writer.add_histogram("mix/lambda", plan.lam.float().cpu(), step)
         return {"learning_rate": self._trainer.current_lr}
-
-    def show_result(self, folder: RunFolder) -> None:
-        """Write the config's numbers and the last scores side by side for TensorBoard's HParams."""
-        lines = read_lines(folder.scores)
-        scores: Mapping[str, float] = lines[-1]["scores"] if lines else {}
-        hparams = {key: value for key, value in _leaves(self._config.model_dump()) if value is not None}
-        self._recorder.writer.add_hparams(
-            hparams, {f"final/{name}": value for name, value in scores.items()}, run_name="."
-        )
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found = []
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            found += _leaves(value, f"{prefix}{key}.")
-        else:
-            found.append((prefix + key, value if isinstance(value, bool | int | float | str) else str(value)))
-    return found
 
 
 def _parts(config: GanConfig, trainer: GanTrainer) -> dict[str, str]:

@@ -21,7 +21,10 @@ ECHO_SECONDS = 0.5
 class Algorithm(Protocol):
     """What the loop trains."""
 
-    steps_done: int
+    @property
+    def steps_done(self) -> int:
+        """Steps taken since the start of the training."""
+        ...
 
     def step(self) -> Mapping[str, Tensor]:
         """Take one step; return the values to record, 0-d tensors under the same names each time."""

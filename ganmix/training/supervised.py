@@ -1,6 +1,7 @@
-"""Supervised training of a classifier: the step, and nothing else."""
+"""Supervised training with mixup: the step, and nothing else. Manifold Mixup (arXiv 1806.05236 v1), algorithm 2."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -9,80 +10,168 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ganmix.data import ImageBatches
-from ganmix.networks import ConvClassifier
+from ganmix.losses import CLASSIFICATION_LOSSES, smooth
+from ganmix.mixup import MixPlan, classifier_plan
+from ganmix.networks.classifier import Classifier
+from ganmix.training.descent import Descent
 from ganmix.training.device import autocast, compiled
 
 
-class SupervisedTrainer:
-    """Trains a classifier by cross-entropy and SGD with Nesterov momentum.
+@dataclass(frozen=True)
+class MixupSettings:
+    """How a batch is mixed; the drawing is `mixup.classifier_plan`, whose arguments these are."""
+
+    stages: tuple[int, ...]
+    alpha: float
+    lam_per: str = "batch"
+    block_gradients: bool = False
+
+    def plan(self, num: int, generator: torch.Generator, device: torch.device) -> MixPlan:
+        """Draw the plan of one batch of `num` images."""
+        return classifier_plan(
+            num,
+            stages=self.stages,
+            alpha=self.alpha,
+            generator=generator,
+            lam_per=self.lam_per,
+            block_gradients=self.block_gradients,
+        ).to(device)
+
+
+class ClassifierPass:
+    """A network's way from a batch of images, mixed or not, to logits and a loss: what both trainers do.
 
     Args:
-        network: images [N, C, R, R] -> logits [N, K].
-        batches: `next()` returns (images, labels); its state is saved with the trainer's.
-        total_steps: steps over which the learning rate falls linearly to 0.
-        generator: of the batches' augmentation.
+        noise: standard deviation of Gaussian noise on the prepared images.
+        generator: on the device, for the noise.
+        loss: a key of `CLASSIFICATION_LOSSES`.
         bf16, compile: see `training.gan.GanTrainer`.
     """
 
     def __init__(
         self,
-        network: ConvClassifier,
-        batches: ImageBatches,
+        network: Classifier,
         *,
-        lr: float,
-        momentum: float,
-        weight_decay: float,
-        total_steps: int,
+        noise: float,
         generator: torch.Generator,
+        loss: str = "cross_entropy",
+        label_smoothing: float = 0.0,
         bf16: bool = False,
         compile: bool = False,
     ):
         self.network = network
-        self.batches = batches
-        self.lr = lr
-        self.total_steps = total_steps
-        self.generator = generator
-        self.steps_done = 0
+        self._noise = noise
+        self._generator = generator
+        self._loss = CLASSIFICATION_LOSSES[loss]
+        self._smoothing = label_smoothing
         self._forward: Callable[..., Tensor] = compiled(network) if compile else network
-        self._autocast = partial(autocast, next(network.parameters()).device, bf16)
-        self._optimizer = torch.optim.SGD(
-            network.parameters(), lr, momentum, weight_decay=weight_decay, nesterov=momentum > 0
-        )
+        self._autocast = partial(autocast, generator.device, bf16)
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """Return what the network's stage 0 gets of images [N, C, R, R] in [-1, 1]."""
+        prepared: Tensor = self.network.prepare(images)
+        if not self._noise:
+            return prepared
+        noise = torch.randn(prepared.shape, generator=self._generator, device=prepared.device)
+        return prepared + self._noise * noise
+
+    def logits(self, inputs: Tensor, plan: MixPlan | None) -> Tensor:
+        """Return the logits [N, K] of prepared images, or of their mixes, in float32."""
+        with self._autocast():
+            return self._forward(inputs, plan).float()
+
+    def loss(self, logits: Tensor, targets: Tensor, plan: MixPlan | None) -> Tensor:
+        """Return the loss of logits.
+
+        Args:
+            targets: int64 [N] or float [N, K], of the images before the plan mixed them.
+        """
+        if plan is not None or self._smoothing:
+            targets = targets if targets.ndim == 2 else F.one_hot(targets, logits.shape[1]).float()
+            targets = smooth(targets, self._smoothing)
+        return self._loss(logits, targets if plan is None else plan.mixes(targets))
+
+
+class SupervisedTrainer:
+    """Trains a classifier on labelled images, with mixup, CutMix or neither.
+
+    Args:
+        network_pass: of the network that `descent` trains.
+        batches: `next()` returns (images, labels); its state is saved with the trainer's.
+        mixup: input mixup is that of stage 0.
+        cutmix_alpha: of CutMix, which takes the place of mixup.
+        generator: on the device, of the augmentation and noise. plan_generator: on the CPU, of the mixing.
+    """
+
+    def __init__(
+        self,
+        network_pass: ClassifierPass,
+        batches: ImageBatches,
+        descent: Descent,
+        *,
+        mixup: MixupSettings | None = None,
+        cutmix_alpha: float | None = None,
+        generator: torch.Generator,
+        plan_generator: torch.Generator,
+    ):
+        self.batches = batches
+        self.mixup = mixup
+        self.generator = generator
+        self.plan_generator = plan_generator
+        self.descent = descent
+        self.last_plan: MixPlan | None = None
+        self._pass = network_pass
+        self._cutmix = cutmix(cutmix_alpha, network_pass.network.num_classes) if cutmix_alpha else None
 
     @property
-    def current_lr(self) -> float:
-        """The learning rate of the next step."""
-        return self.lr * (1 - self.steps_done / self.total_steps)
+    def steps_done(self) -> int:
+        return self.descent.steps_done
 
     def step(self) -> dict[str, Tensor]:
-        """Take one step; return the loss and the accuracy on the batch."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.current_lr
+        """Take one step; return the loss, and the accuracy on the batch where its images are not mixed."""
         images, labels = self.batches.next()
         assert labels is not None
-        with self._autocast():
-            logits = self._forward(images).float()
-        loss = F.cross_entropy(logits, labels)
-        self._optimizer.zero_grad()
-        loss.backward()
-        self._optimizer.step()
-        self.steps_done += 1
-        return {"loss": loss.detach(), "accuracy": (logits.argmax(1) == labels).float().mean()}
+        targets = labels
+        if self._cutmix is not None:
+            images, targets = self._cutmix(images, labels, self.plan_generator)
+        plan = self.mixup.plan(len(images), self.plan_generator, images.device) if self.mixup else None
+        logits = self._pass.logits(self._pass.inputs(images), plan)
+        loss = self._pass.loss(logits, targets, plan)
+        self.descent.step(loss)
+        self.last_plan = plan
+        record = {"loss": loss.detach()}
+        if plan is None and self._cutmix is None:
+            record["accuracy"] = 100 * (logits.argmax(1) == labels).float().mean()
+        return record
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on."""
         return {
-            "steps_done": self.steps_done,
             "generator": self.generator.get_state(),
-            **{name: part.state_dict() for name, part in self._parts().items()},
+            "plan_generator": self.plan_generator.get_state(),
+            "batches": self.batches.state_dict(),
+            **self.descent.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was called."""
-        self.steps_done = state["steps_done"]
         self.generator.set_state(state["generator"])
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+        self.plan_generator.set_state(state["plan_generator"])
+        self.batches.load_state_dict(state["batches"])
+        self.descent.load_state_dict(state)
 
-    def _parts(self) -> dict[str, Any]:
-        return {"network": self.network, "optimizer": self._optimizer, "batches": self.batches}
+
+def cutmix(alpha: float, num_classes: int) -> Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]:
+    """Return torchvision's CutMix: from images, labels and a generator on the CPU to mixes and their soft labels."""
+    from torchvision.transforms.v2 import CutMix
+
+    mix = CutMix(alpha=alpha, num_classes=num_classes)
+
+    def draw(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        seed = int(torch.randint(2**62, (), generator=generator))
+        with torch.random.fork_rng(devices=[]):  # it draws from the CPU's global generator
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs' too
+            mixed: tuple[Tensor, Tensor] = mix(images, labels)
+        return mixed
+
+    return draw

@@ -4,9 +4,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ganmix.data import BatchOrder, augment, to_float, to_uint8
+from ganmix.data import BatchOrder, ImageBatches, augment, random_crop, to_float, to_uint8
 from ganmix.errors import UserError
 
 LEVELS = torch.arange(256, dtype=torch.uint8)
@@ -146,3 +147,88 @@ def test_generator_alone_decides_the_augmentation():
     first, same, other = (augment(images, flip=True, dequantise=True, generator=generator(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
+
+
+def crops_of_the_padded(images: Tensor, padding: int, mode: str) -> Tensor:
+    """All crops there are [(2p + 1)^2, N, C, R, R], by padding and slicing."""
+    side = images.shape[-1]
+    padded = F.pad(images, [padding] * 4, mode=mode)
+    starts = range(2 * padding + 1)
+    return torch.stack([padded[:, :, y : y + side, x : x + side] for y in starts for x in starts])
+
+
+@pytest.mark.parametrize(("reflect", "mode"), [(False, "constant"), (True, "reflect")])
+@pytest.mark.parametrize("padding", [1, 2, 4])
+def test_each_crop_is_a_slice_of_its_padded_image(padding: int, reflect: bool, mode: str):
+    images = random_images(50, 3, 5, 5).float()
+    crops = random_crop(images, padding, reflect=reflect, generator=generator())
+    matches = (crops == crops_of_the_padded(images, padding, mode)).all(dim=(2, 3, 4))
+    assert matches.any(0).all()
+    assert len(matches.int().argmax(0).unique()) > 6  # of each image its own
+
+
+@pytest.mark.parametrize("padding", [1, 2])
+def test_all_shifts_are_equally_likely(padding: int):
+    num = 5000
+    images = torch.arange(1, 26.0).view(1, 1, 5, 5).repeat(num, 1, 1, 1)
+    crops = random_crop(images, padding, reflect=False, generator=generator())
+    counts = (crops == crops_of_the_padded(images, padding, "constant")).all(dim=(2, 3, 4)).sum(1)
+    num_shifts = (2 * padding + 1) ** 2
+    assert counts.sum() == num
+    expected = num / num_shifts
+    chi_square = ((counts - expected).square() / expected).sum().item()
+    freedom = num_shifts - 1
+    assert freedom / 10 < chi_square < freedom + 5 * (2 * freedom) ** 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+@pytest.mark.parametrize("reflect", [False, True])
+def test_crop_has_the_shape_and_type_of_the_images_and_leaves_them_alone(reflect: bool, dtype: torch.dtype):
+    images = random_images(6, 2, 4, 4).to(dtype)
+    before = images.clone()
+    crops = random_crop(images, 3, reflect=reflect, generator=generator())
+    assert (crops.dtype, crops.shape) == (dtype, images.shape)
+    assert torch.equal(images, before)
+
+
+def test_crop_without_reflection_is_padded_with_black():
+    images = torch.full((200, 1, 4, 4), 255, dtype=torch.uint8)
+    black, reflected = (
+        augment(images, flip=False, dequantise=False, crop_padding=2, padding=padding, generator=generator())
+        for padding in ("black", "reflect")
+    )
+    assert black.unique().tolist() == [-1, 1]
+    assert reflected.unique().tolist() == [1]
+
+
+def test_augmentation_without_crop_draws_what_it_drew_before_there_were_crops():
+    images, expected = random_images(20, 3, 4, 4), generator()
+    mirrored = torch.rand(20, 1, 1, 1, generator=expected) < 0.5
+    noise = torch.rand(20, 3, 4, 4, generator=expected)
+    used = generator()
+    result = augment(images, flip=True, dequantise=True, generator=used)
+    assert torch.equal(result, (torch.where(mirrored, images.flip(3), images) + noise) / 128 - 1)
+    assert torch.equal(used.get_state(), expected.get_state())
+
+
+@pytest.mark.parametrize("padding", ["black", "reflect"])
+def test_images_are_cropped_before_they_are_flipped_and_dequantised(padding: str):
+    images, used = random_images(20, 3, 4, 4), generator()
+    cropped = random_crop(images, 2, reflect=padding == "reflect", generator=used)
+    expected = augment(cropped, flip=True, dequantise=True, generator=used)
+    result = augment(images, flip=True, dequantise=True, crop_padding=2, padding=padding, generator=generator())
+    assert torch.equal(result, expected)
+
+
+@pytest.mark.parametrize("padding", ["black", "reflect"])
+def test_batches_are_augmented_as_told_and_keep_their_labels(padding: str):
+    images, labels = random_images(9, 3, 4, 4), torch.arange(9)
+    options = {"flip": True, "dequantise": True, "crop_padding": 2, "padding": padding}
+    batches = ImageBatches(images, labels, BatchOrder(9, 4, 1, "cpu"), generator=generator(), **options)
+    order, used = BatchOrder(9, 4, 1, "cpu"), generator()
+    for _ in range(3):
+        index = order.next()
+        expected = augment(images[index], generator=used, **options)
+        got, got_labels = batches.next()
+        assert torch.equal(got, expected)
+        assert torch.equal(got_labels, labels[index])

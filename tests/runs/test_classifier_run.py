@@ -3,12 +3,18 @@ import json
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from ganmix.cli import train_classifier
-from ganmix.data import load_images
+from ganmix.config.classifier import ClassifierConfig
+from ganmix.config.reader import read_config
+from ganmix.data import ImageData, load_images
 from ganmix.evaluation import get_extractor
+from ganmix.networks.classifier import load_classifier
+from ganmix.runs.classifier import read_images
 from ganmix.training.checkpoint import load_checkpoint
 from ganmix.training.run_folder import read_lines
+from ganmix.training.semi_supervised import SemiSupervisedTrainer
 from ganmix.training.supervised import SupervisedTrainer
 
 CONFIG = """\
@@ -19,26 +25,63 @@ logging: {scalars_every: 15, checkpoint_every: 10}
 evaluation: {every: 20}
 device: {name: cpu}
 """
+MIXED = """\
+data: {name: digits, labels_per_class: 10, num_validation: 105, crop_padding: 1, padding: reflect, flip: true,
+       prepare: channels, noise: 0.1}
+network: {name: conv, width: 4}
+mixup: {alpha: 2.0, stages: [input, conv1]}
+training: {epochs: 8, batch_size: 25, lr: 0.2, decay: multistep, drops: [2, 6], ema: 0.5}
+logging: {scalars_every: 4, images_every: 20, checkpoint_every: 5}
+evaluation: {select: validation}
+device: {name: cpu}
+"""
+CUTMIX = MIXED.replace("mixup: {alpha: 2.0, stages: [input, conv1]}", "cutmix: {alpha: 1.0}")
+SEMI = """\
+data: {name: digits, labels_per_class: 5, num_validation: 105, prepare: zca}
+network: {name: wide_resnet, depth: 10, width: 1}
+mixup: {alpha: 0.1}
+semi_supervised: {batch_size: 120, mixup: {alpha: 2.0}}
+training: {epochs: 3, batch_size: 20, lr: 0.1, l1: 0.001, l1_of: first}
+logging: {scalars_every: 4, checkpoint_every: 5}
+evaluation: {select: validation}
+device: {name: cpu}
+"""
+CONFIGS = {"plain": CONFIG, "mixed": MIXED, "cutmix": CUTMIX, "semi": SEMI}
+CUT = {"plain": 28, "mixed": 18, "cutmix": 18, "semi": 18}  # steps after which the power fails
 
 
 @pytest.fixture(scope="module", autouse=True)
 def workplace(tmp_path_factory):
-    """A folder with config.yaml to be in."""
+    """A folder with the configs to be in."""
     folder = tmp_path_factory.mktemp("classifier_run")
-    (folder / "config.yaml").write_text(CONFIG)
+    for name, text in CONFIGS.items():
+        (folder / f"{name}.yaml").write_text(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield folder
 
 
-def train(*overrides):
-    return train_classifier(["config.yaml", *overrides])
+def train(name="plain", *overrides):
+    return train_classifier([f"{name}.yaml", *overrides])
 
 
 @pytest.fixture(scope="module")
-def finished(workplace):
-    assert train() == 0
-    return workplace / "runs" / "config"
+def runs(workplace):
+    """The finished run of each config, trained when first asked for."""
+    found = {}
+
+    def get(name):
+        if name not in found:
+            assert train(name) == 0
+            found[name] = workplace / "runs" / name
+        return found[name]
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def finished(runs):
+    return runs("plain")
 
 
 def without_speed(lines):
@@ -49,9 +92,11 @@ def without_speed(lines):
 def test_it_learns(finished):
     first, last = read_lines(finished / "scores.jsonl")
     assert (first["step"], last["step"]) == (20, 40)
-    assert 0.5 < last["scores"]["accuracy"] <= 1
+    assert 50 < last["scores"]["accuracy"] <= 100
     assert 0 < last["scores"]["nll"] < 2.3  # log 10 is not to know
-    assert last["protocol"] == {"dataset": "digits", "split": "test", "num": 359}
+    assert [*last["scores"]] == ["accuracy", "nll", "ece", "brier"]
+    protocol = {"what": "clean", "dataset": "digits", "split": "test", "num": 359, "ema": False}
+    assert last["protocol"].items() >= protocol.items()
 
 
 def test_metrics_are_means_at_their_interval(finished):
@@ -68,7 +113,7 @@ def test_written_network_is_an_extractor_as_accurate_as_the_log_says(finished):
     features, logits = extractor.network(test.images)
     assert extractor.prefix == "classifier-"
     assert features.shape == (359, 4 * 4)
-    accuracy = (logits.argmax(1) == test.labels).double().mean().item()
+    accuracy = 100 * (logits.argmax(1) == test.labels).double().mean().item()
     assert accuracy == pytest.approx(read_lines(finished / "scores.jsonl")[-1]["scores"]["accuracy"], rel=1e-9)
 
 
@@ -86,35 +131,159 @@ def test_finished_run_says_so_and_does_nothing(finished, capsys):
     latest = finished / "checkpoints" / "latest.pt"
     before, time_before = snapshot(), latest.stat().st_mtime_ns
     assert train() == 0
-    assert capsys.readouterr().err == "runs/config is finished (40 steps)\n"
+    assert capsys.readouterr().err == "runs/plain is finished (40 steps)\n"
     assert snapshot() == before
     assert latest.stat().st_mtime_ns == time_before
 
 
 def test_steps_are_fixed_since_the_learning_rate_falls_over_them(finished, capsys):
-    assert train("training.steps=80") == 2
+    assert train("plain", "training.steps=80") == 2
     problem = capsys.readouterr().err.splitlines()[0]
-    assert problem == "error: runs/config was started with training.steps = 40, and now it is 80"
+    assert problem == "error: runs/plain was started with training.steps = 40, and now it is 80"
 
 
-def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(finished, tmp_path, monkeypatch):
-    step = SupervisedTrainer.step
+@pytest.mark.parametrize("name", CONFIGS)
+def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(runs, name, tmp_path, monkeypatch):
+    uninterrupted = runs(name)
+    trainer_class = SemiSupervisedTrainer if name == "semi" else SupervisedTrainer
+    step = trainer_class.step
 
-    def fail_in_step_28(trainer):
+    def fail_at_the_cut(trainer):
         record = step(trainer)
-        if trainer.steps_done == 28:
+        if trainer.steps_done == CUT[name]:
             raise RuntimeError("power cut")
         return record
 
     with monkeypatch.context() as patch:
-        patch.setattr(SupervisedTrainer, "step", fail_in_step_28)
+        patch.setattr(trainer_class, "step", fail_at_the_cut)
         with pytest.raises(RuntimeError, match="power cut"):
-            train(f"run.dir={tmp_path}")
-    assert load_checkpoint(tmp_path / "checkpoints" / "latest.pt")["algorithm"]["steps_done"] == 20
-    assert train(f"run.dir={tmp_path}") == 0
-    folders = finished, tmp_path
-    states = [load_checkpoint(folder / "checkpoints" / "latest.pt") for folder in folders]
-    torch.testing.assert_close(*[state["algorithm"] for state in states], rtol=0, atol=0)
-    logs = [{name: read_lines(folder / f"{name}.jsonl") for name in ("scores", "metrics")} for folder in folders]
+            train(name, f"run.dir={tmp_path}")
+    torch.manual_seed(1)  # whatever the process has drawn
+    assert 0 < load_checkpoint(tmp_path / "checkpoints" / "latest.pt")["algorithm"]["steps_done"] < CUT[name]
+    assert train(name, f"run.dir={tmp_path}") == 0
+    folders = uninterrupted, tmp_path
+    for kind in {"latest.pt", *(["best.pt"] if name != "plain" else [])}:
+        states = [load_checkpoint(folder / "checkpoints" / kind) for folder in folders]
+        torch.testing.assert_close(*[state["algorithm"] for state in states], rtol=0, atol=0)
+    logs = [{log: read_lines(folder / f"{log}.jsonl") for log in ("scores", "metrics")} for folder in folders]
     assert [without_speed(log["metrics"]) for log in logs] == [logs[0]["metrics"]] * 2
     assert logs[0]["scores"] == logs[1]["scores"]
+    written = [load_file(folder / "classifier.safetensors") for folder in folders]
+    torch.testing.assert_close(*written, rtol=0, atol=0)
+
+
+def test_epochs_are_passes_over_the_labelled_or_else_the_unlabelled_images(runs):
+    sessions = {name: read_lines(runs(name) / "sessions.jsonl")[-1]["total_steps"] for name in ("mixed", "semi")}
+    # 100 labelled images in batches of 25; 1438 - 105 unlabelled ones in batches of 120
+    assert sessions == {"mixed": 8 * 4, "semi": 3 * 11}
+    steps = [line["step"] for line in read_lines(runs("semi") / "scores.jsonl") if "selection" not in line["protocol"]]
+    assert steps == [11, 11, 22, 22, 33, 33]
+
+
+def test_rate_drops_at_epochs(runs):
+    rates = {line["step"]: line["learning_rate"] for line in read_lines(runs("mixed") / "metrics.jsonl")}
+    assert {step: rates[step] for step in (4, 8, 20, 24, 32)} == pytest.approx(
+        {4: 0.2, 8: 0.02, 20: 0.02, 24: 0.002, 32: 0.002}
+    )
+
+
+def test_accuracy_on_the_batch_is_told_only_where_images_are_not_mixed(runs):
+    recorded = {name: read_lines(runs(name) / "metrics.jsonl")[-1].keys() for name in CONFIGS}
+    assert [name for name, keys in recorded.items() if "accuracy" in keys] == ["plain"]
+    assert {"loss/supervised", "loss/consistency", "consistency_coefficient"} <= recorded["semi"]
+
+
+@pytest.mark.parametrize("name", ["mixed", "semi"])
+def test_the_network_best_on_validation_images_is_chosen_and_written(runs, name):
+    lines = read_lines(runs(name) / "scores.jsonl")
+    *every, chosen = lines
+    validation = [line for line in every if line["protocol"]["split"] == "validation"]
+    best = max(validation, key=lambda line: line["scores"]["accuracy"])
+    (test,) = [x for x in every if x["protocol"]["split"] == "test" and x["step"] == best["step"]]
+    assert chosen["scores"] == test["scores"]
+    assert chosen["checkpoint_step"] == best["step"]
+    assert chosen["step"] == every[-1]["step"]
+    assert chosen["protocol"] == {**test["protocol"], "selection": "best validation accuracy"}
+    network = load_classifier(runs(name) / "classifier.safetensors")
+    data = load_images("digits", "test")
+    with torch.no_grad():
+        logits = network.predict(data.images.float() / 127.5 - 1)
+    accuracy = 100 * (logits.argmax(1) == data.labels).double().mean().item()
+    assert accuracy == pytest.approx(chosen["scores"]["accuracy"], abs=1e-9)
+
+
+def test_best_on_test_images_is_chosen_only_where_asked_for(workplace, tmp_path):
+    short = ["training.epochs=4", "training.drops=[2]"]
+    assert train("mixed", f"run.dir={tmp_path}", "evaluation.select=test", *short) == 0
+    *every, chosen = read_lines(tmp_path / "scores.jsonl")
+    best = max(line["scores"]["accuracy"] for line in every if line["protocol"]["split"] == "test")
+    assert chosen["scores"]["accuracy"] == best
+    assert chosen["protocol"]["selection"] == "best test accuracy"
+
+
+def test_validation_and_labelled_images_are_drawn_by_the_runs_seed_and_never_meet(workplace):
+    def images(seed):
+        return read_images(read_config(ClassifierConfig, workplace / "semi.yaml", [f"run.seed={seed}"]))
+
+    first, again, other = images(0), images(0), images(1)
+    assert (first.labelled.num_images, first.train.num_images) == (50, 1438 - 105)
+    assert first.labelled.labels.bincount().tolist() == [5] * 10
+    rows = [{bytes(image.numpy()) for image in data.images} for data in (first.train, first.held_out["validation"])]
+    labelled = {bytes(image.numpy()) for image in first.labelled.images}
+    assert labelled <= rows[0]
+    assert not rows[0] & rows[1]
+    assert torch.equal(first.labelled.images, again.labelled.images)
+    assert not torch.equal(first.labelled.images, other.labelled.images)
+
+
+def test_pictures_are_of_augmented_batches_and_of_mixes_where_the_input_is_mixed(runs):
+    names = {name: {file.name for file in (runs(name) / "samples").iterdir()} for name in ("plain", "mixed")}
+    assert names["mixed"] == {f"{kind}_{step:06d}.png" for kind in ("batch", "mixes") for step in (0, 20, 32)}
+    assert names["plain"] == {"batch_000000.png", "batch_000040.png"}
+
+
+def refused(capsys, name, *overrides):
+    capsys.readouterr()
+    assert train(name, *overrides) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("error: ") for line in lines)
+    return [line.removeprefix("error: ") for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["mixup.stages=[conv9]"], "mixup.stages: stage 'conv9' is not one of this network's: 0 (input), 1 (conv1)"),
+        (["data.labels_per_class=200"], "fewer than 11 for data.num_validation and 200 for data.labels_per_class"),
+        (["data.crop_padding=8"], "data.crop_padding must be less than the images' 8 pixels"),
+        (["data.num_validation=0"], "evaluation.select: validation needs data.num_validation"),
+        (["cutmix={alpha: 1.0}"], "mixup and cutmix exclude each other"),
+        (["training.steps=10"], "either steps or epochs is needed, not both"),
+        (["training.drops=[6, 2]"], "drops must rise"),
+        (["training.drops=[]"], "drops go with decay: multistep"),
+        (["training.batch_size=200"], "data has 100 images, fewer than training.batch_size 200"),
+    ],
+)
+def test_what_cannot_be_is_one_line_that_names_it(runs, overrides, problem, tmp_path, capsys):
+    (line,) = refused(capsys, "mixed", f"run.dir={tmp_path / 'run'}", *overrides)
+    assert problem in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        ([0, 1, 2, 3, 4, 5, 6, 7, 8, 10], "labels outside its 10 classes 0..9: image 9 has 10 (1 such images)"),
+        ([0, 1, 2, 3, 4, 5, 6, 7, 8, 8], "digits train has no image of class 9"),
+        (None, "digits has no labels"),
+    ],
+)
+def test_labels_that_do_not_fit_the_classes_are_named(labels, problem, tmp_path, monkeypatch, capsys):
+    images = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
+    labels = None if labels is None else torch.tensor(labels)
+    good = ImageData(images, torch.arange(10), "digits", "test")
+    bad = ImageData(images, labels, "digits", "train")
+    monkeypatch.setattr("ganmix.runs.classifier.read_data", lambda _, split: bad if split == "train" else good)
+    (line,) = refused(capsys, "plain", f"run.dir={tmp_path / 'run'}")
+    assert problem in line
+    assert not (tmp_path / "run").exists()

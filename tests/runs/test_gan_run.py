@@ -165,13 +165,20 @@ def test_sessions_say_when_on_what_and_from_which_step_the_run_trained(copy):
     assert train(f"run.dir={copy}", "training.steps=7", "evaluation=null") == 0
     before, second = read_lines(copy / "sessions.jsonl")
     assert before == first
-    assert [line["step"] for line in (first, second)] == [0, 6]
+    assert [(line["step"], line["total_steps"]) for line in (first, second)] == [(0, 6), (6, 7)]
     for line in (first, second):
-        assert line.keys() == {"step", "started", "hardware", "versions"}
+        assert line.keys() == {"step", "total_steps", "started", "hardware", "versions"}
         assert datetime.fromisoformat(line["started"]).utcoffset() == timedelta(0)
         assert line["hardware"].endswith(", 1 threads")
         assert line["versions"] == read_lines(copy / "scores.jsonl")[0]["versions"]
     assert first["started"] <= second["started"]
+
+
+def test_an_earlier_steps_score_is_not_shown_as_the_result(copy):
+    before = events(copy).Scalars("final/digits-FID")
+    assert len(before) == 1
+    assert train(f"run.dir={copy}", "training.steps=7", "evaluation=null") == 0
+    assert events(copy).Scalars("final/digits-FID") == before
 
 
 def test_kept_checkpoints_are_of_their_steps(tmp_path):
