@@ -15,26 +15,39 @@ def evaluate(arguments: Sequence[str] | None = None) -> int:
     protocols = get_args(Evaluation.model_fields["protocol"].annotation)
     parser = argparse.ArgumentParser(
         prog="ganmix evaluate",
-        description="IS, FID, KID and, with evaluation.precision_recall=true, precision and recall of runs' "
-        "checkpoints, appended to each run's scores.jsonl with the whole protocol. What has that score already is not "
-        "scored again. Under torchrun (torchrun --nproc-per-node 4 -m ganmix evaluate ...) processes share the work; "
-        "the numbers are the same.",
+        description="Of GANs' runs: IS, FID, KID and, with evaluation.precision_recall=true, precision and recall. "
+        "Of classifiers' runs: accuracy, NLL, ECE and Brier score on clean test images, accuracy under attack and on "
+        "deformed images, NLL along interpolations. All is appended to each run's scores.jsonl with its whole "
+        "protocol; what has that score already is not scored again. Under torchrun "
+        "(torchrun --nproc-per-node 4 -m ganmix evaluate ...) processes share the work; the numbers are the same.",
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or one with runs anywhere below it")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="a part of the protocol: evaluation.num_fake=5000"
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--checkpoint", default="latest", help="best, latest or a file; default %(default)s")
+    which.add_argument(
+        "--checkpoint", help="best, latest or a file; default latest, and of a classifier what evaluation.select means"
+    )
     which.add_argument("--all", action="store_true", help="every kept checkpoint (logging.keep_every) and the latest")
-    parser.add_argument("--protocol", choices=protocols, help="instead of the run's own evaluation section")
+    parser.add_argument(
+        "--what",
+        type=lambda text: text.split(","),
+        metavar="W,W...",
+        help="of classifiers: clean, attacks (FGSM, PGD), unbounded (PGD without a bound, slow), deformations, "
+        "interpolation; default all but unbounded",
+    )
+    parser.add_argument("--protocol", choices=protocols, help="of GANs: instead of the run's own evaluation section")
     parser.add_argument(
         "--real",
         action="store_true",
-        help="say too what real images score: those of the split that is not the reference",
+        help="of GANs: say too what real images score: those of the split that is not the reference",
     )
     parser.add_argument(
-        "--save-reference", type=Path, metavar="FILE.npz", help="write the real images' mean and covariance there too"
+        "--save-reference",
+        type=Path,
+        metavar="FILE.npz",
+        help="of GANs: write the real images' mean and covariance there too",
     )
     options = parser.parse_intermixed_args(arguments)
     words = [*options.runs, *options.overrides]  # argparse cannot tell them apart
@@ -45,6 +58,7 @@ def evaluate(arguments: Sequence[str] | None = None) -> int:
         evaluate(
             [Path(word) for word in words if not _is_override(word)],
             [word for word in words if _is_override(word)],
+            what=options.what,
             protocol=options.protocol,
             checkpoint=options.checkpoint,
             every_kept=options.all,

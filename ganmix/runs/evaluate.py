@@ -1,31 +1,14 @@
-"""Scores of runs' checkpoints by any protocol, added to what the runs were scored at while they trained."""
+"""Scores of checkpoints after training, of GANs' and of classifiers' runs."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
-from ganmix.config.common import FolderData
-from ganmix.config.gan import Evaluation, GanConfig
-from ganmix.config.reader import read_config
-from ganmix.distributed import World, world
+from ganmix.config.classifier import ClassifierConfig
+from ganmix.distributed import world
 from ganmix.errors import UserError
-from ganmix.evaluation import same_protocol
-from ganmix.evaluation.reference import save_reference
-from ganmix.runs.common import prepare_device, read_data, say
-from ganmix.runs.load import (
-    CONFIG,
-    checkpoint_path,
-    find_runs,
-    is_classifiers,
-    kept_checkpoints,
-    load_generator,
-    read_run_config,
-)
-from ganmix.runs.scoring import Scorer, score_lines, scores_in_words
-from ganmix.training.run_folder import append_line, read_lines
+from ganmix.runs.evaluate_classifiers import EVALUATIONS, WHAT, evaluate_classifiers
+from ganmix.runs.evaluate_gans import evaluate_gans
+from ganmix.runs.load import find_runs, read_either_run_config
 
 SETTABLE = ("evaluation.", "device.", "data.root", "data.path")  # nothing that would make it another run
 
@@ -34,8 +17,9 @@ def evaluate(
     paths: Sequence[Path],
     overrides: Sequence[str] = (),
     *,
+    what: Sequence[str] | None = None,
     protocol: str | None = None,
-    checkpoint: str = "latest",
+    checkpoint: str | None = None,
     every_kept: bool = False,
     real_too: bool = False,
     save_reference_to: Path | None = None,
@@ -44,108 +28,44 @@ def evaluate(
 
     Args:
         overrides: `evaluation.num_fake=5000` and the like, over the runs' configs.
-        protocol: scores by this one, instead of the evaluation section of a run's config.
-        checkpoint: "latest", "best" or a path.
+        what: of classifiers, keys of `evaluate_classifiers.EVALUATIONS`; None: `WHAT`.
+        protocol, real_too, save_reference_to: of GANs; see `evaluate_gans`.
+        checkpoint: "latest", "best" or a path; None: the latest of a GAN, and what a classifier's config selects.
         every_kept: score every checkpoint that a run keeps, and the latest one.
-        real_too: say what real images of the split that is not the reference score, which is what there is to reach.
-        save_reference_to: write the reference's mean and covariance there as .npz.
 
     Raises:
         UserError: no runs, no checkpoint, or nothing to score them by; each with what to do about it.
     """
-    _check_overrides(overrides)
-    scorers: dict[Any, Scorer] = {}
-    anchored: set[Any] = set()
-    with world() as here:
-        for run in _gan_runs(paths, here):
-            config = _run_config(run, protocol, overrides)
-            assert config.evaluation is not None
-            # Runs of one setting share a scorer: the reference is read and prepared once.
-            data = config.data.model_copy(update={"num_images": None})
-            key = (data, config.evaluation, config.training.ema is None, config.generator.z, config.device.name)
-            if key not in scorers:
-                scorers[key] = Scorer(config, config.evaluation, prepare_device(config.device), world=here)
-            scorer = scorers[key]
-            if save_reference_to is not None and here.speaks:
-                save_reference(save_reference_to, scorer.reference, scorer.extractor)
-                say(f"reference    {save_reference_to}")
-                save_reference_to = None
-            if real_too and key not in anchored:
-                anchored.add(key)
-                _say_real(config, scorer, here)
-            kept = kept_checkpoints(run) if every_kept else []
-            chosen = [*kept, checkpoint_path(run, "latest" if every_kept else checkpoint)]
-            _score_run(run, config, chosen, scorer, here)
-
-
-def _score_run(run: Path, config: GanConfig, checkpoints: Sequence[Path], scorer: Scorer, here: World) -> None:
-    log = run / "scores.jsonl"
-    if here.speaks:
-        say(f"run          {run}")
-    done: set[int] = set()
-    for path in checkpoints:
-        trained = load_generator(config, path, device=scorer.device, ema=scorer.ema)
-        if trained.step in done:  # the latest checkpoint is often the last that is kept
-            continue
-        done.add(trained.step)
-        known = here.share([line for line in scorer.earlier(read_lines(log)) if line["step"] == trained.step])
-        if known:
-            line = known[-1]
-        else:
-            line = scorer.line(trained.step, scorer(trained.network))
-            if here.speaks:
-                append_line(log, line)
-                _draw(run, line)
-        if here.speaks:
-            say(f"             {score_lines([line])[0]}{' (known)' if known else ''}")
-
-
-def _say_real(config: GanConfig, scorer: Scorer, here: World) -> None:
-    if isinstance(config.data, FolderData):
-        raise UserError("--real: a folder of images has no other split")
-    split = "test" if scorer.reference.identity.get("split") == "train" else "train"
-    data = read_data(config.data, split)
-    scores = scorer.score_images(data.images)
-    if here.speaks:
-        num = min(data.num_images, scorer.protocol["num_fake"])
-        say(f"real         {num} {split} images of {data.name}: {scores_in_words(scores)}")
-
-
-def _draw(run: Path, line: dict[str, Any]) -> None:
-    """Add the scores to the run's curves in TensorBoard, under other names where its training used another protocol."""
-    lines = read_lines(run / "scores.jsonl")
-    own = same_protocol(lines[0]["protocol"], line["protocol"])
-    tag = "score" if own else f"score ({line['protocol']['name']})"
-    with SummaryWriter(str(run)) as writer:
-        for name, value in line["scores"].items():
-            writer.add_scalar(f"{tag}/{name}", value, line["step"])
-
-
-def _gan_runs(paths: Sequence[Path], here: World) -> list[Path]:
     runs = find_runs(paths)
-    found = [run for run in runs if not is_classifiers(run)]
-    if not found:
-        raise UserError([f"{run}: a classifier's run, not a GAN's" for run in runs])
-    for run in runs:
-        if run not in found and here.speaks:
-            say(f"note: {run} is left out: a classifier's run makes no images")
-    return found
-
-
-def _run_config(run: Path, protocol: str | None, overrides: Sequence[str]) -> GanConfig:
-    config = read_run_config(run)
-    if protocol is None and config.evaluation is not None:
-        return read_config(GanConfig, run / CONFIG, overrides)
-    weights = config.evaluation.weights if config.evaluation is not None else None  # where they are is no protocol
-    section = {"protocol": protocol or Evaluation().protocol, "weights": weights}
-    return read_config(GanConfig, run / CONFIG, [f"evaluation={json.dumps(section)}", *overrides])
-
-
-def _check_overrides(overrides: Sequence[str]) -> None:
+    classifiers = [run for run in runs if isinstance(read_either_run_config(run), ClassifierConfig)]
+    gans = [run for run in runs if run not in classifiers]
+    of_gans = {"--protocol": protocol, "--real": real_too, "--save-reference": save_reference_to}
     problems = [
+        f"{name}: of GANs' runs, and here are classifiers' alone" for name, on in of_gans.items() if on and not gans
+    ]
+    if what is not None and not classifiers:
+        problems.append("--what: of classifiers' runs, and here are GANs' alone")
+    unknown = [name for name in what or () if name not in EVALUATIONS]
+    problems += [f"--what: expected {', '.join(EVALUATIONS)}, got {name!r}" for name in unknown]
+    problems += [
         f"command line {override!r}: of a run that is done, only these can be other: {', '.join(SETTABLE)}"
         for override in overrides
         if not override.startswith(SETTABLE)
     ]
     if problems:
         raise UserError(problems)
+    with world() as here:
+        if gans:
+            evaluate_gans(
+                gans,
+                overrides,
+                here,
+                protocol=protocol,
+                checkpoint=checkpoint or "latest",
+                every_kept=every_kept,
+                real_too=real_too,
+                save_reference_to=save_reference_to,
+            )
+        # Each is scored by one of the processes.
+        mine = classifiers[here.rank :: here.size]
+        evaluate_classifiers(mine, overrides, what=what or WHAT, checkpoint=checkpoint, every_kept=every_kept)

@@ -1,4 +1,4 @@
-"""Finished and unfinished runs read back: their folders, configs and generators."""
+"""Finished and unfinished runs read back: their folders, configs and networks."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,10 +9,13 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from ganmix.config.classifier import ClassifierConfig
+from ganmix.config.either import read_either_config
 from ganmix.config.gan import GanConfig
-from ganmix.config.reader import read_config
 from ganmix.errors import UserError, first_line
-from ganmix.runs.common import memory_format
+from ganmix.networks.classifier import Classifier
+from ganmix.networks.prepare import PREPARATIONS
+from ganmix.runs.classifier import build_network as build_classifier
+from ganmix.runs.common import image_shape, memory_format
 from ganmix.runs.gan import build_network
 from ganmix.training.checkpoint import BEST, LATEST, load_checkpoint
 
@@ -36,6 +39,20 @@ class TrainedGenerator:
     step: int
     ema: bool
     checkpoint: Path
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedClassifier:
+    """A classifier out of a checkpoint, on a device, in evaluation mode and without gradients of its weights.
+
+    Args:
+        step: steps it was trained for.
+        ema: whether these are the weights' moving average.
+    """
+
+    network: Classifier
+    step: int
+    ema: bool
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
@@ -62,23 +79,21 @@ def read_run_config(run: Path) -> GanConfig:
     Raises:
         UserError: there is no run, or it is not a GAN's.
     """
+    config = read_either_run_config(run)
+    if isinstance(config, ClassifierConfig):
+        raise UserError(f"{run}: a classifier's run, not a GAN's")
+    return config
+
+
+def read_either_run_config(run: Path) -> GanConfig | ClassifierConfig:
+    """Read the config that a run was trained by.
+
+    Raises:
+        UserError: there is no run, or its config cannot be read.
+    """
     if not (run / CONFIG).is_file():
         raise UserError(f"{run}: there is no run here, no {CONFIG}")
-    try:
-        return read_config(GanConfig, run / CONFIG)
-    except UserError:
-        if is_classifiers(run):
-            raise UserError(f"{run}: a classifier's run, not a GAN's") from None
-        raise
-
-
-def is_classifiers(run: Path) -> bool:
-    """Tell whether a run is a classifier's."""
-    try:
-        read_config(ClassifierConfig, run / CONFIG)
-    except UserError:
-        return False
-    return True
+    return read_either_config(run / CONFIG)
 
 
 def checkpoint_path(run: Path, name: str) -> Path:
@@ -129,3 +144,26 @@ def load_generator(
     shown = holder.module if isinstance(holder, AveragedModel) else network
     shown.eval().requires_grad_(False)
     return TrainedGenerator(shown, config.generator.z, state["steps_done"], ema, checkpoint)
+
+
+def load_trained_classifier(config: ClassifierConfig, checkpoint: Path, *, device: torch.device) -> TrainedClassifier:
+    """Rebuild a run's classifier, the moving average where there is one, from one of its checkpoints.
+
+    Raises:
+        UserError: not a checkpoint of this config.
+    """
+    content = load_checkpoint(checkpoint, device)
+    state = content.get("algorithm", {}) if isinstance(content, dict) else {}
+    preparation = PREPARATIONS[config.data.prepare].empty(*image_shape(config.data)) if config.data.prepare else None
+    with torch.random.fork_rng():  # its random initial weights are overwritten; the caller's draws must not move
+        network = build_classifier(config, preparation).to(device).lay_out(memory_format(config.device))
+    ema = config.training.ema is not None
+    holder = AveragedModel(network, use_buffers=True) if ema else network
+    try:
+        holder.load_state_dict(state["ema" if ema else "network"])
+    except (KeyError, RuntimeError) as error:  # a GAN's, or of another network or data set
+        raise UserError(f"{checkpoint} is not a checkpoint of this run's network ({first_line(error)})") from error
+    shown = holder.module if isinstance(holder, AveragedModel) else network
+    assert isinstance(shown, Classifier)
+    shown.eval().requires_grad_(False)
+    return TrainedClassifier(shown, state["steps_done"], ema)

@@ -426,22 +426,23 @@ def test_an_unusable_protocol_is_one_line_that_names_it(run, capsys, override, p
     assert scores_of(run) == before
 
 
-def test_a_classifiers_run_beside_a_gans_is_left_out_and_said(run, capsys):
+def test_a_folder_may_have_classifiers_runs_beside_gans(run, capsys):
     classifier = run.parent / "classifier"
     classifier.mkdir()
     (classifier / "config.yaml").write_text(CLASSIFIER)
-    assert evaluate(run.parent) == 0
-    said = capsys.readouterr().err
-    assert f"note: {classifier} is left out" in said
+    assert evaluate(run.parent) == 2
+    said = capsys.readouterr().err.splitlines()
     assert f"run          {run}" in said
+    assert f"error: there is no checkpoint {classifier}/checkpoints/latest.pt (this run has: none yet)" in said
 
 
-def test_no_run_no_checkpoint_and_a_classifiers_run_are_named(run, tmp_path, capsys):
-    nothing, classifier = tmp_path / "nothing", tmp_path / "classifier"
+def test_what_is_asked_of_classifiers_is_refused_for_gans(run, capsys):
+    assert refused(capsys, run, "--what", "attacks") == ["--what: of classifiers' runs, and here are GANs' alone"]
+
+
+def test_no_run_and_no_checkpoint_are_named(run, tmp_path, capsys):
+    nothing = tmp_path / "nothing"
     assert refused(capsys, nothing) == [f"{nothing}: there is no run here, no folder with a config.yaml"]
-    classifier.mkdir()
-    (classifier / "config.yaml").write_text(CLASSIFIER)
-    assert refused(capsys, classifier) == [f"{classifier}: a classifier's run, not a GAN's"]
     (line,) = refused(capsys, run, "--checkpoint", "absent.pt")
     assert line.startswith("there is no checkpoint absent.pt (this run has: best.pt, latest.pt, previous.pt, step_0000")
     shutil.rmtree(run / "checkpoints")
