@@ -1,5 +1,6 @@
 import json
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,11 @@ from ganmix.config.classifier import ClassifierConfig
 from ganmix.config.describe import json_schema, schema_tree
 from ganmix.config.gan import GanConfig
 from ganmix.config.reader import read_config
-from ganmix.data import DATASETS
+from ganmix.data import DATASETS, NUM_CLASSES
 from ganmix.evaluation.extractors import SHIPPED
 from ganmix.evaluation.protocol import Parts, choose_parts
-from ganmix.losses import GAN_LOSSES, PENALTIES
-from ganmix.networks import CLASSIFIERS, DISCRIMINATORS, GENERATORS
+from ganmix.losses import CLASSIFICATION_LOSSES, GAN_LOSSES, PENALTIES
+from ganmix.networks import CLASSIFIERS, DISCRIMINATORS, GENERATORS, PREPARATIONS
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 TABLE_6 = {  # Inception score and FID, in the paper's order
@@ -27,6 +28,12 @@ TABLE_6 = {  # Inception score and FID, in the paper's order
     "sn_gan_hinge": (7.97, 22.2),
     "sn_gan_hinge_fr": (7.92, 22.6),
     "gan_manifold_mixup_fr": (8.05, 20.7),
+}
+SMALLEST = {  # of each network, for a step
+    "conv": "network.width=4",
+    "preact_resnet": "network.width=8",
+    "wide_resnet": "network.depth=10",
+    "bottleneck_mlp": "network.hidden=8",
 }
 KINDS = {"gan": GanConfig, "classifier": ClassifierConfig}
 FILES = [(path, KINDS[kind]) for kind in KINDS for path in sorted((CONFIGS / kind).rglob("*.yaml"))]
@@ -61,11 +68,19 @@ def test_every_gan_config_takes_a_step(path, made_data, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("path", CLASSIFIER_FILES, ids=name_of)
 def test_every_classifier_config_takes_a_step(path, made_data, monkeypatch, tmp_path):
-    monkeypatch.setattr("ganmix.runs.classifier.read_data", made_data)
-    shrunk = ["network.width=8", "training.batch_size=4"]
-    once = [f"run.dir={tmp_path}", "training.steps=1", "device.name=cpu"]
+    config = read_config(ClassifierConfig, path)
+    num_classes = NUM_CLASSES[config.data.name]
+    monkeypatch.setattr("ganmix.runs.classifier.read_data", partial(made_data, num=2 * num_classes))
+    shrunk = [SMALLEST[config.network.name], "training.batch_size=4", "data.prepare=null", "device.name=cpu"]
+    shrunk += ["data.labels_per_class=1"] if config.data.labels_per_class else []
+    shrunk += [f"data.num_validation={num_classes}"] if config.data.num_validation else []
+    shrunk += ["semi_supervised.batch_size=4"] if config.semi_supervised else []
+    once = [f"run.dir={tmp_path}", "training.steps=1", "training.epochs=null", "evaluation.every=null"]
     assert train_classifier([str(path), *shrunk, *once]) == 0
-    assert last_line(tmp_path / "metrics.jsonl")["step"] == 1
+    line = last_line(tmp_path / "metrics.jsonl")
+    assert line["step"] == 1
+    assert ("loss/consistency" in line) == (config.semi_supervised is not None)
+    assert ("accuracy" in line) == (not (config.mixup or config.cutmix or config.semi_supervised))
     assert (tmp_path / "classifier.safetensors").is_file()
 
 
@@ -121,7 +136,10 @@ def test_names_in_the_gan_config_are_the_tables_keys():
 
 def test_names_in_the_classifier_config_are_the_tables_keys():
     keys = schema_tree(ClassifierConfig)["properties"]
-    assert [keys["network"]["properties"]["name"]["const"]] == [*CLASSIFIERS]
+    assert [*keys["network"]["discriminator"]["mapping"]] == [*CLASSIFIERS]
+    assert {*keys["loss"]["properties"]["name"]["enum"]} == {*CLASSIFICATION_LOSSES}
+    prepare, _ = keys["data"]["properties"]["prepare"]["anyOf"]
+    assert prepare["enum"] == [*PREPARATIONS]
     assert {*keys["data"]["properties"]["name"]["enum"]} == {*DATASETS}
 
 
