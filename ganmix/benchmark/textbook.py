@@ -1,22 +1,29 @@
-"""GAN steps as most toolkits write them, to measure ours against: the same functions, computed the plain way.
+"""Steps as others write them, to measure ours against: the same functions, computed the plain way.
 
-Resampling is done apart from the convolution beside it, each term of D's loss has a pass of its own, and the G step
-computes gradients of D's weights that nobody uses.
+A GAN's as most toolkits have it: resampling is done apart from the convolution beside it, each term of D's loss has a
+pass of its own, and the G step computes gradients of D's weights that nobody uses. A classifier's as the authors of
+Manifold Mixup have it.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MethodType
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganmix.losses import GanLoss
 from ganmix.mixup import MixPlan
-from ganmix.networks import Staged
+from ganmix.networks import Classifier, Staged
+from ganmix.networks.classifier_layers import BasicBlock
+from ganmix.networks.conv_classifier import ConvStage
+from ganmix.networks.preact_resnet import Bottleneck
 from ganmix.networks.resample import ConvDownsample2d, DownsampleShortcut, UpsampleConv2d, UpsampleShortcut
+
+Network = TypeVar("Network", bound=Staged)
 
 
 def _upsample_then_conv(self: UpsampleConv2d, x: Tensor) -> Tensor:
@@ -36,35 +43,61 @@ def _shortcut_then_pool(self: DownsampleShortcut, x: Tensor) -> Tensor:
     return F.avg_pool2d(self.conv(x), 2)
 
 
+def _basic_block(self: BasicBlock, x: Tensor) -> Tensor:
+    h = F.leaky_relu(self.bn1(x), self.slope)
+    shortcut = x if self.shortcut is None else self.shortcut(h if self.activate_shortcut else x)
+    h = self.conv2(F.leaky_relu(self.bn2(self.conv1(h)), self.slope))
+    h += shortcut
+    return h
+
+
+def _bottleneck(self: Bottleneck, x: Tensor) -> Tensor:
+    h = F.relu(self.bn1(x))
+    shortcut = x if self.shortcut is None else self.shortcut(h)
+    h = self.conv2(F.relu(self.bn2(self.conv1(h))))
+    h = self.conv3(F.relu(self.bn3(h)))
+    h += shortcut
+    return h
+
+
+def _conv_stage(self: ConvStage, x: Tensor) -> Tensor:
+    return F.relu(self.bn(self.conv(x)))
+
+
 PLAIN: dict[type[nn.Module], Callable[..., Tensor]] = {
     UpsampleConv2d: _upsample_then_conv,
     ConvDownsample2d: _conv_then_pool,
     UpsampleShortcut: _upsample_then_shortcut,
     DownsampleShortcut: _shortcut_then_pool,
+    BasicBlock: _basic_block,
+    Bottleneck: _bottleneck,
+    ConvStage: _conv_stage,
 }
 
 
-def unfolded(network: Staged) -> Staged:
-    """Return a contiguous copy that computes the same function by the textbook's resampling."""
+def plain_copy(network: Network) -> Network:
+    """Return a contiguous copy of the same function: resampling unfolded, a classifier's activations not in place."""
     plain = copy.deepcopy(network).lay_out(torch.contiguous_format)
     for module in plain.modules():
+        if isinstance(module, nn.ReLU | nn.LeakyReLU):
+            module.inplace = False
         for kind, forward in PLAIN.items():
             if isinstance(module, kind):
                 module.forward = MethodType(forward, module)
     return plain
 
 
-class TextbookTrainer:
+class TextbookGanTrainer:
     """D and G steps with the arithmetic of `training.gan.GanTrainer`, in the textbook's way.
 
     Args:
-        generator, discriminator: copied, see `unfolded`.
+        generator, discriminator: copied, see `plain_copy`.
         loss: of `losses.GAN_LOSSES`; every mix counts as fake.
     """
 
     def __init__(self, generator: Staged, discriminator: Staged, loss: GanLoss, **adam: Any):
-        self.generator = unfolded(generator)
-        self.discriminator = unfolded(discriminator)
+        self.generator = plain_copy(generator)
+        self.discriminator = plain_copy(discriminator)
         self.loss = loss
         self._g_optimizer = torch.optim.Adam(self.generator.parameters(), **adam)
         self._d_optimizer = torch.optim.Adam(self.discriminator.parameters(), **adam)
@@ -94,3 +127,62 @@ class TextbookTrainer:
         loss.backward()
         self._g_optimizer.step()
         return loss.detach()
+
+
+# num -> stage, lambda and the partners [num] of one batch
+Draw = Callable[[int], tuple[int, float, np.ndarray]]
+
+
+def numpy_draw(stages: Sequence[int], alpha: float, generator: np.random.Generator) -> Draw:
+    """Return a function that draws where to mix a batch, how strongly, and with what."""
+
+    def draw(num: int) -> tuple[int, float, np.ndarray]:
+        return int(generator.choice(stages)), generator.beta(alpha, alpha), generator.permutation(num)
+
+    return draw
+
+
+class TextbookClassifierTrainer:
+    """The arithmetic of `training.supervised.SupervisedTrainer` in the way of the authors of Manifold Mixup.
+
+    Contiguous float32; one-hot targets are made on the CPU; the mixing is drawn within the forward pass, by numpy, and
+    is `h * lam + h[partner] * (1 - lam)`; the loss is binary cross-entropy of the softmax outputs. Images come as ours
+    do: data loading is not compared.
+
+    Args:
+        network: copied, see `plain_copy`.
+        sgd: the optimiser's lr, momentum ...
+
+    Source: https://github.com/vikasverma1077/manifold_mixup, supervised/ at 870ef77; their manner, not their text.
+    """
+
+    def __init__(self, network: Classifier, **sgd: Any):
+        self.network = plain_copy(network)
+        self._optimizer = torch.optim.SGD(self.network.parameters(), **sgd)
+
+    def step(self, inputs: Tensor, labels: Tensor, draw: Draw | None) -> Tensor:
+        """One step on prepared images [N, C, R, R] and their classes, int64 [N]; returns its loss."""
+        logits, targets = self._forward(inputs, labels, draw)
+        loss = F.binary_cross_entropy(logits.softmax(1), targets)
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        return loss.detach()
+
+    def _forward(self, h: Tensor, labels: Tensor, draw: Draw | None) -> tuple[Tensor, Tensor]:
+        targets = torch.zeros(len(labels), self.network.num_classes)
+        targets = targets.scatter_(1, labels[:, None].cpu(), 1).to(h.device)
+        mixed_at = None
+        if draw is not None:
+            mixed_at, weight, partner = draw(len(h))
+            lam = torch.tensor([weight], dtype=h.dtype, device=h.device)
+        for k, stage in enumerate(self.network.stages.values()):
+            if k == mixed_at:
+                h, targets = mix(h, lam, partner), mix(targets, lam, partner)
+            h = stage(h)
+        return h, targets
+
+
+def mix(h: Tensor, lam: Tensor, partner: np.ndarray) -> Tensor:
+    """Return each row of `h` mixed with its partner's, as the authors do."""
+    return h * lam + h[partner] * (1 - lam)
