@@ -10,19 +10,19 @@ from ganmix.training.checkpoint import write_atomically
 
 
 def write_report(paths: Sequence[Path], output: Path, baseline: str | None = None) -> list[Path]:
-    """Write report.html, report.md and report.csv about GANs' runs.
+    """Write report.html, report.md and report.csv about runs.
 
     Args:
         paths: folders that are runs, or have runs anywhere below.
         output: folder to write into.
-        baseline: name of the group that all others are compared with; None: each mixup group is compared with the one
-            that equals it but for the mixup.
+        baseline: name of the group that all others of its subject are compared with; None: each group that mixes is
+            compared with the one that equals it but for the mixing.
 
     Returns:
         the files written.
 
     Raises:
-        UserError: there is no GAN's run, none has a score, or two runs are the same config with the same seed.
+        UserError: there is no run, none has a score, or two runs are the same config with the same seed.
     """
     report = gather(paths, baseline)
     written = []

@@ -1,12 +1,13 @@
 """Did mixup help? Each group against its baseline, seed by seed, in numbers and in words."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from ganmix.report.groups import Group
-from ganmix.report.scores import Column, Row, ScoreTable, paper_value
+from ganmix.report.scores import MOST_COLUMNS, Column, Row, ScoreTable
 from ganmix.report.statistics import bootstrap_interval, mean_and_std
 
 FEWEST = 3  # seeds that an outcome takes: 2 agree by chance half the time, an interval of theirs lacks 0 as often
@@ -59,8 +60,7 @@ class Difference:
 
     def is_better(self, value: float) -> bool:
         """Tell whether a difference is an improvement."""
-        kind = self.column.kind
-        return kind is not None and (value < 0 if kind.lower_is_better else value > 0)
+        return value < 0 if self.column.arrow == "↓" else value > 0
 
     @property
     def comparable(self) -> bool:
@@ -74,16 +74,21 @@ class Difference:
         needed = 1 - math.floor(math.log10(reach)) if reach else least
         return Column(self.column.name, min(max(least, needed), least + 2)).show(value, sign)
 
+    def show_paper(self) -> str | None:
+        """Write the paper's difference as its tables are written."""
+        return None if self.paper is None else self.column.in_paper(self.paper).show(self.paper, "+")
+
     def sentence(self, *, brief: bool = False) -> str:
         """Say what the seeds tell, and no more.
 
         Args:
             brief: leave out the words that a sentence before has said.
         """
-        base = self.column.base
+        base = self.column.title
         if not self.num:
             return f"{base}: no seed in common with its baseline, cannot tell"
-        amount = f"{'lower' if self.mean < 0 else 'higher'} by {self.show(abs(self.mean), '-')}"
+        points = " points" if self.column.unit else ""
+        amount = f"{'lower' if self.mean < 0 else 'higher'} by {self.show(abs(self.mean), '-')}{points}"
         better, interval, seeds = self.better_in, "" if brief else "95% bootstrap interval ", "" if brief else " seeds"
         if self.interval is None:
             text = f"{base} {amount} in it" if brief else f"{base}: one seed, cannot tell (in it, {amount})"
@@ -120,10 +125,19 @@ class Comparison:
     only_there: list[int]
 
     def sentences(self, main: Column) -> list[str]:
-        """Return a sentence for each score, the main one first and at length."""
+        """Return a sentence for each score, the main one first and at length; of very many others, their count."""
         first = [each.sentence() for each in self.differences if each.column == main]
         others = [each for each in self.differences if each.column != main]
-        return first + [each.sentence(brief=bool(first)) for each in others]
+        if len(others) < MOST_COLUMNS:
+            return first + [each.sentence(brief=bool(first)) for each in others]
+        found = Counter(each.outcome for each in others)
+        told = f"{found['better']} better, {found['worse']} worse, {found['open']} not to be told apart"
+        return [*first, f"Of the {len(others)} others, {told}"]
+
+    @property
+    def has_paper(self) -> bool:
+        """Whether the paper has a difference for any score."""
+        return any(each.paper is not None for each in self.differences)
 
     def of(self, column: Column) -> Difference | None:
         return next((difference for difference in self.differences if difference.column == column), None)
@@ -132,27 +146,28 @@ class Comparison:
 def compare(table: ScoreTable) -> list[Comparison]:
     """Compare each group of a table that has a baseline with it, by the scores of which is known what is better."""
     comparisons = []
-    for row in table.rows:
+    judged = [column for column in table.columns if column.arrow]
+    for row in table.rows if judged else ():
         base = table.row(row.group.baseline)
         if row.group.baseline is None:
             continue
         if base is None:
             comparisons.append(Comparison(row, row.group.baseline, [], row.seeds, []))
             continue
-        both = [column for column in table.columns if column.kind and column.name in row.values.keys() & base.values]
-        differences = [_difference(row, base, column) for column in both]
+        both = [column for column in judged if column.name in row.values.keys() & base.values]
+        differences = [_difference(table, row, base, column) for column in both]
         only_here, only_there = sorted(set(row.seeds) - set(base.seeds)), sorted(set(base.seeds) - set(row.seeds))
         comparisons.append(Comparison(row, base.group, differences, only_here, only_there))
     return comparisons
 
 
-def _difference(row: Row, base: Row, column: Column) -> Difference:
+def _difference(table: ScoreTable, row: Row, base: Row, column: Column) -> Difference:
     ours, theirs = row.values[column.name], base.values[column.name]
-    papers = paper_value(row.group, column), paper_value(base.group, column)
+    papers = table.paper(row.group, column), table.paper(base.group, column)
     return Difference(
         column,
         {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs)},
         (row.step, base.step),
         row.is_final and base.is_final,
-        papers[0] - papers[1] if papers[0] is not None and papers[1] is not None else None,
+        papers[0].value - papers[1].value if papers[0] is not None and papers[1] is not None else None,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ganmix.report.groups import Group, method_keys, mixup_in_words
+from ganmix.report.groups import Group, method_keys
 
 ABSENT = "\N{EN DASH}"
 
@@ -21,8 +21,8 @@ def config_differences(groups: Sequence[Group]) -> list[tuple[str, list[str]]]:
             for name in dict.fromkeys(name for value in values for name in value):
                 compare(f"{key}.{name}" if key else name, [value.get(name, ABSENT) for value in values])
         elif any(value != values[0] for value in values):
-            mixups = [mixup_in_words(group.config.mixup) for group in groups]
-            rows.append((key, mixups if key == "mixup" else [_text(value) for value in values]))
+            words = [group.first.mixing.get(key) for group in groups]
+            rows.append((key, [word or _text(value) for word, value in zip(words, values, strict=True)]))
 
     compare("", [method_keys(group.config) for group in groups])
     return rows

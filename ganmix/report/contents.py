@@ -1,5 +1,6 @@
 """All that a report says, before it is written in any format."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,24 +10,46 @@ from ganmix.report.collect import read_runs
 from ganmix.report.comparisons import Comparison, compare
 from ganmix.report.configs import config_differences
 from ganmix.report.groups import Group, group_runs
+from ganmix.report.kinds import Protocol, Run
 from ganmix.report.machines import Machines, Timing, machines, timing
 from ganmix.report.notes import notes, pairing_notes
 from ganmix.report.protocols import differing_parts, find_protocols
 from ganmix.report.scores import ScoreTable, score_table
-from ganmix.report.words import lead
+from ganmix.report.words import footnotes, lead, listed, result
 
 
 @dataclass(frozen=True, eq=False)
 class Chapter:
-    """What one protocol says: nothing in it is of another."""
+    """What one protocol says: nothing in it is of another.
 
+    Args:
+        warnings: what a reader must know before the numbers.
+        footnotes: what the numbers are.
+        explains_intervals: whether it is the first with comparisons, which says what their intervals are.
+    """
+
+    title: str
+    warnings: list[str]
     table: ScoreTable
+    footnotes: list[str]
     comparisons: list[Comparison]
     pairing_notes: list[str]
+    explains_intervals: bool
 
-    @property
-    def has_paper(self) -> bool:
-        return any(row.group.config.paper is not None for row in self.table.rows)
+
+@dataclass(frozen=True)
+class Lead:
+    """What came out of a subject.
+
+    Args:
+        subject: its name; None where it is the only one.
+        text: the paragraph that alone says it.
+        others: titles of the chapters of its other measures, and what came out by each.
+    """
+
+    subject: str | None
+    text: str
+    others: list[tuple[str, str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,20 +57,18 @@ class Report:
     """The contents of a report.
 
     Args:
-        lead: the paragraph that alone says what came out.
+        leads: one for each subject.
         chapters: one for each protocol.
-        differing_parts: in what the protocols differ.
         notes: what is missing or not as it should be.
-        config_differences: dotted keys with the value of each group.
+        config_differences: of the groups of each kind of run, dotted keys with the value of each group.
     """
 
     groups: list[Group]
     title: str
-    lead: str
+    leads: list[Lead]
     chapters: list[Chapter]
-    differing_parts: list[str]
     notes: list[str]
-    config_differences: list[tuple[str, list[str]]]
+    config_differences: list[tuple[list[Group], list[tuple[str, list[str]]]]]
     timings: list[Timing]
     machines: Machines
 
@@ -58,27 +79,77 @@ def gather(paths: Sequence[Path], baseline: str | None = None) -> Report:
     Raises:
         UserError: there is no run, nothing is scored, a seed is there twice, or no group is called `baseline`.
     """
-    runs, classifiers = read_runs(paths)
+    runs = read_runs(paths)
     groups = group_runs(runs, baseline)
-    chapters = []
-    for protocol in find_protocols(runs):
-        table = score_table(protocol, groups)
-        if table.rows:
-            comparisons = compare(table)
-            chapters.append(Chapter(table, comparisons, pairing_notes(comparisons)))
-    if not chapters:
-        where = " ".join(map(str, paths))
-        raise UserError(f"no run here has a score yet ({len(runs)} runs); python -m ganmix evaluate {where} gives some")
-    tables = [chapter.table for chapter in chapters]
+    tables = [table for protocol in find_protocols(runs) if (table := score_table(protocol, groups)).rows]
+    if not tables:
+        raise UserError(_nothing_scored(paths, runs))
+    titles = _titles([table.protocol for table in tables])
+    chapters: list[Chapter] = []
+    for table, title in zip(tables, titles, strict=True):
+        found, warnings = compare(table), _warnings(table, tables)
+        first = bool(found) and not any(chapter.comparisons for chapter in chapters)
+        chapters.append(Chapter(title, warnings, table, footnotes(table), found, pairing_notes(found), first))
     asks = baseline is None and any(group.baseline is not None for group in groups)
+    kinds = sorted({run.kind for run in runs})
+    by_kind = [[group for group in groups if group.first.kind == kind] for kind in kinds]
     return Report(
         groups,
-        "Did mixup help?" if asks else "Scores of GAN runs",
-        lead(groups, tables[0], chapters[0].comparisons, len(chapters)),
+        "Did mixup help?" if asks else f"Scores of {listed(kinds)} runs",
+        _leads(groups, chapters),
         chapters,
-        differing_parts([table.protocol for table in tables]),
-        notes(groups, tables, classifiers),
-        config_differences(groups),
+        notes(groups, dict(zip(titles, tables, strict=True))),
+        [(some, rows) for some in by_kind if (rows := config_differences(some))],
         [timing(group) for group in groups],
         machines(runs),
     )
+
+
+def _nothing_scored(paths: Sequence[Path], runs: Sequence[Run]) -> str:
+    where, old = " ".join(map(str, paths)), sum(run.num_old > 0 for run in runs)
+    old_text = f", {old} of them with scores of an older version" if old else ""
+    return f"no run here has a score yet ({len(runs)} runs{old_text}); python -m ganmix evaluate {where} gives some"
+
+
+def _titles(protocols: Sequence[Protocol]) -> list[str]:
+    """Name chapters by what they measure, and by what more it takes to tell them apart."""
+    several = len({protocol.subject for protocol in protocols}) > 1
+    titles = [f"{each.title} ({each.subject})" if several else each.title for each in protocols]
+    counts, seen = Counter(titles), Counter[str]()
+    for at, title in enumerate(titles):
+        seen[title] += 1
+        if counts[title] > 1:
+            titles[at] = f"{title}, protocol {seen[title]} of {counts[title]}"
+    return titles
+
+
+def _warnings(table: ScoreTable, tables: Sequence[ScoreTable]) -> list[str]:
+    own = table.protocol
+    alike = [p for p in (each.protocol for each in tables) if (p.title, p.subject) == (own.title, own.subject)]
+    warnings = []
+    if len(alike) > 1:
+        warnings.append(
+            f"These runs were scored by {len(alike)} protocols, whose numbers do not compare with one another. They "
+            f"differ in: {', '.join(differing_parts(alike))}."
+        )
+    return warnings + ([own.warning] if own.warning is not None else [])
+
+
+def _leads(groups: Sequence[Group], chapters: Sequence[Chapter]) -> list[Lead]:
+    subjects: dict[str, list[Chapter]] = {}
+    for chapter in chapters:
+        subjects.setdefault(chapter.table.protocol.subject, []).append(chapter)
+    leads = []
+    for subject, own in subjects.items():
+        first, title = own[0], own[0].table.protocol.title
+        num_alike = sum(chapter.table.protocol.title == title for chapter in own)
+        text = lead([group for group in groups if group.subject == subject], first.table, first.comparisons, num_alike)
+        others = [
+            (chapter.title, " ".join([found, *filter(None, [chapter.table.protocol.warning])]))
+            for chapter in own
+            if chapter.table.protocol.title != title
+            and chapter.table.protocol.repeats_paper
+            and (found := result(chapter.table, chapter.comparisons))
+        ]
+        leads.append(Lead(subject if len(subjects) > 1 else None, text, others))
+    return leads

@@ -1,4 +1,4 @@
-"""Runs that differ by their seed alone, as one group with a name, and each mixup group's baseline."""
+"""Runs that differ by their seed alone, as one group with a name, and the baseline of each that mixes."""
 
 import difflib
 import json
@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ganmix.config.gan import GanConfig, Mixup
+from ganmix.config.classifier import ClassifierConfig
+from ganmix.config.gan import GanConfig
 from ganmix.errors import UserError
-from ganmix.report.collect import Run
+from ganmix.report.kinds import Paper, Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,39 +34,52 @@ class Group:
     baseline: "Group | None" = field(default=None, repr=False)
 
     @property
-    def config(self) -> GanConfig:
-        return self.runs[0].config
+    def first(self) -> Run:
+        """The run with the lowest seed, which stands for the others in all that a config says."""
+        return self.runs[0]
 
     @property
-    def steps(self) -> int:
-        return self.config.training.steps
+    def config(self) -> GanConfig | ClassifierConfig:
+        return self.first.config
+
+    @property
+    def subject(self) -> str:
+        return self.first.subject
 
     @property
     def method(self) -> str:
         """What it does, in words: "FR+FF at input, alpha 0.2"."""
-        return mixup_in_words(self.config.mixup)
+        return self.first.method
+
+    @property
+    def paper(self) -> Paper | None:
+        return self.first.paper
+
+    @property
+    def steps(self) -> int:
+        return max(run.steps for run in self.runs)  # of a run without sessions, those it has done
 
 
 def group_runs(runs: Sequence[Run], baseline: str | None = None) -> list[Group]:
     """Group runs by config; each family has its baseline first, otherwise the order of the runs is kept.
 
     Args:
-        baseline: name of the group that all others are compared with; None: each mixup group with the one that equals
-            it but for the mixup.
+        baseline: name of the group that all others of its subject are compared with; else each group that mixes is
+            compared with the one that equals it but for the mixing.
 
     Raises:
         UserError: two runs of a group have the same seed, or there is no group called `baseline`.
     """
     members: dict[str, list[Run]] = {}
     for run in runs:
-        members.setdefault(_identity(run.config), []).append(run)
+        members.setdefault(_identity(run), []).append(run)
     _check_seeds(members.values())
     names = dict(zip(members, _names([group[0].path for group in members.values()]), strict=True))
     if baseline is not None and baseline not in names.values():
         near = difflib.get_close_matches(baseline, names.values(), n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names.values())}"
         raise UserError(f"no group of runs is called '{baseline}'; {hint}")
-    labels = {key: group[0].config.paper.row if group[0].config.paper else names[key] for key, group in members.items()}
+    labels = {key: paper.row if (paper := group[0].paper) else names[key] for key, group in members.items()}
     counts = Counter(labels.values())
 
     def make(key: str, base: Group | None) -> Group:
@@ -73,11 +87,12 @@ def group_runs(runs: Sequence[Run], baseline: str | None = None) -> list[Group]:
         title = label if counts[label] == 1 else f"{label} [{name}]"
         return Group(name, label, title, tuple(sorted(members[key], key=lambda run: run.seed)), base)
 
+    named = next((key for key, name in names.items() if name == baseline), None)
     bases: dict[str, str] = {}  # of each group that has one
     for key, group in members.items():
-        base = _identity(group[0].config, without_mixup=True)
-        if baseline is not None:
-            base = next(other for other, name in names.items() if name == baseline)
+        base = _identity(group[0], mixing=False)
+        if named is not None and members[named][0].subject == group[0].subject:
+            base = named
         if base != key and base in members:
             bases[key] = base
     heads = {key: make(key, None) for key in members if key not in bases}
@@ -90,26 +105,20 @@ def group_runs(runs: Sequence[Run], baseline: str | None = None) -> list[Group]:
     return [group for family in families.values() for group in family]
 
 
-def mixup_in_words(mixup: Mixup | None) -> str:
-    """Say what is mixed and where: "FR+FF at input, alpha 0.2", and what else is not as by default."""
-    if mixup is None:
-        return "no mixup"
-    names = {stage: stage if isinstance(stage, str) else f"stage {stage}" for stage in mixup.stages} | {0: "input"}
-    places = [names[stage] for stage in mixup.stages]
-    words = [f"{'+'.join(mixup.pairs)} at {', '.join(places)}", f"alpha {mixup.alpha:g}"]
-    others = mixup.model_dump(exclude={"alpha", "stages", "pairs"}, exclude_defaults=True)
-    return ", ".join(words + [f"{key} {json.dumps(value)}".replace('"', "") for key, value in others.items()])
-
-
-def method_keys(config: GanConfig) -> dict[str, Any]:
+def method_keys(config: GanConfig | ClassifierConfig) -> dict[str, Any]:
     """Return what of a config is the method: all but its seed and where and how it runs, is watched and scored."""
     elsewhere = {"run": True, "device": True, "logging": True, "evaluation": True, "paper": True}
     return config.model_dump(mode="json", exclude={**elsewhere, "data": {"root"}})
 
 
-def _identity(config: GanConfig, *, without_mixup: bool = False) -> str:
-    tree = method_keys(config)
-    return json.dumps(tree | {"mixup": None} if without_mixup else tree, sort_keys=True)
+def mixes(run: Run) -> bool:
+    """Tell whether a run is no baseline."""
+    return any(getattr(run.config, section) is not None for section in run.mixing)
+
+
+def _identity(run: Run, *, mixing: bool = True) -> str:
+    tree = method_keys(run.config)
+    return json.dumps(tree if mixing else tree | dict.fromkeys(run.mixing), sort_keys=True)
 
 
 def _check_seeds(groups: Iterable[list[Run]]) -> None:

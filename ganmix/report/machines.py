@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from ganmix.report.collect import Run
 from ganmix.report.groups import Group
+from ganmix.report.kinds import Run
 
 
 @dataclass(frozen=True)

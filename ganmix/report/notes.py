@@ -1,23 +1,27 @@
 """What is missing or not as it should be, said rather than dropped: scores, steps, seeds, baselines."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 
 from ganmix.report.collect import finite_scores
 from ganmix.report.comparisons import Comparison
-from ganmix.report.groups import Group
+from ganmix.report.groups import Group, mixes
 from ganmix.report.scores import ScoreTable
-from ganmix.report.words import counted_seeds, listed
+from ganmix.report.words import counted, counted_seeds, listed
 
 
-def notes(groups: Sequence[Group], tables: Sequence[ScoreTable], classifiers: Sequence[Path]) -> list[str]:
-    """Say what is missing from groups and tables; `classifiers` are runs that a report has no place for."""
-    found = [f"{path} is a classifier's run, and left out." for path in classifiers]
+def notes(groups: Sequence[Group], tables: Mapping[str, ScoreTable]) -> list[str]:
+    """Say what is missing from groups and tables, which go by their chapters' titles."""
+    found = []
     compared = {group.baseline for group in groups}
     for group in groups:
-        if group.config.mixup is not None and group.baseline is None and group not in compared:
+        if mixes(group.first) and group.baseline is None and group not in compared:
             found.append(f"{group.title} has no baseline: no group here equals it but for the mixup.")
         for run in group.runs:
+            if run.num_old:
+                lines = counted(run.num_old, "line")
+                found.append(
+                    f"{run.path} is of an older version: {lines} of scores.jsonl left out, which say no measure."
+                )
             done = f"step {run.steps_done:,} of {group.steps:,}"
             if not run.scores:
                 found.append(f"{run.path} has no score; it has done {done}.")
@@ -28,8 +32,8 @@ def notes(groups: Sequence[Group], tables: Sequence[ScoreTable], classifiers: Se
                 found.append(
                     f"{run.path}: scores at step {listed(f'{step:,}' for step in bad)} are not finite numbers."
                 )
-    for place, table in enumerate(tables, start=1):
-        where = f" by protocol {place}" if len(tables) > 1 else ""
+    for title, table in tables.items():
+        where = f" in '{title}'" if len(tables) > 1 else ""
         for row in table.rows:
             if not row.is_final:
                 of = f"step {row.step:,} of {row.group.steps:,}"
@@ -37,7 +41,7 @@ def notes(groups: Sequence[Group], tables: Sequence[ScoreTable], classifiers: Se
             missing = [run.seed for run in row.group.runs if run.seed in row.missing and run.scores]
             if missing:
                 found.append(f"{row.group.title}: {counted_seeds(missing)} not scored at step {row.step:,}{where}.")
-        if len(tables) > 1:
+        if len(tables) > 1 and table.protocol.repeats_paper and table.protocol.chosen_by is None:
             found += [f"{g.title}: not scored{where}." for g in table.unscored if any(run.scores for run in g.runs)]
     return found
 

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from ganmix.config.reader import dump_config
 from ganmix.report.comparisons import Comparison, Difference
 from ganmix.report.contents import Chapter, Report
-from ganmix.report.figures import Style, draw, logit_lines, score_lines, styles
+from ganmix.report.figures import Style, dashes_in_words, draw, lambda_lines, logit_lines, score_lines, styles
+from ganmix.report.gans import GanRun
 from ganmix.report.groups import Group
 from ganmix.report.images import data_uri
 from ganmix.report.machines import duration
-from ganmix.report.scores import Column
 from ganmix.report.strips import WIDTH, Strip, strips
-from ganmix.report.tables import cell, step_mark
-from ganmix.report.words import FOOTNOTES, data_in_words, span
+from ganmix.report.tables import cell, chosen_mark, step_mark
+from ganmix.report.words import INTERVAL_NOTE, span
 
 
 def to_html(report: Report) -> str:
@@ -31,11 +31,11 @@ def to_html(report: Report) -> str:
     environment.globals |= {
         "cell": cell,
         "step_mark": step_mark,
-        "paper_difference": _paper_difference,
+        "chosen_mark": chosen_mark,
         "duration": duration,
         "span": span,
         "dump_config": dump_config,
-        "FOOTNOTES": FOOTNOTES,
+        "INTERVAL_NOTE": INTERVAL_NOTE,
         "STRIP_WIDTH": WIDTH,
     }
     style = styles(report.groups)
@@ -44,17 +44,12 @@ def to_html(report: Report) -> str:
         report=report,
         style=style,
         strips=[_strips(chapter) for chapter in report.chapters],
-        curves=[(place, drawn) for place, drawn in enumerate(figures, start=1) if drawn],
+        curves=[(chapter.title, drawn) for chapter, drawn in zip(report.chapters, figures, strict=True) if drawn],
+        dashes=dashes_in_words(report.groups),
         logits=_logits(report.groups, style),
         pictures=_pictures(report.groups),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
-
-
-def _paper_difference(difference: Difference) -> str:
-    """Write it as the paper's table does: IS with two decimals, FID with one."""
-    decimals = 2 if difference.column.base == "IS" else 1
-    return Column(difference.column.name, decimals).show(difference.paper or 0.0, "+")
 
 
 @dataclass(frozen=True)
@@ -76,14 +71,15 @@ def _strips(chapter: Chapter) -> dict[Comparison, list[tuple[Difference | None, 
 
 
 def _figures(chapter: Chapter, style: Mapping[Group, Style], place: int) -> list[str]:
-    """Draw the scores over the steps, where they are known at several."""
+    """Draw the scores over the steps, where they are known at several, and what is known over lambda."""
     figures = []
     for number, column in enumerate(chapter.table.columns):
         lines = score_lines(chapter.table.rows, column, style)
         if lines:
-            may_be_log = column.kind is not None and column.kind.lower_is_better
-            name, label = f"scores{place}-{number}", f"{column.name} {column.arrow}".strip()
-            figures.append(draw(lines, name, label, may_be_log=may_be_log))
+            figures.append(draw(lines, f"scores{place}-{number}", column.head, may_be_log=column.arrow == "↓"))
+    for number, (boundary, lines) in enumerate(lambda_lines(chapter.table.rows, style).items()):
+        label = f"NLL of mixes at {boundary} ↓"
+        figures.append(draw(lines, f"lambda{place}-{number}", label, over="lambda"))
     return figures
 
 
@@ -93,15 +89,15 @@ def _logits(groups: Sequence[Group], style: Mapping[Group, Style]) -> str | None
 
 
 def _pictures(groups: Sequence[Group]) -> list[Picture]:
-    """Show real images of each data set, then what the first seed of each group generates at last."""
+    """Show real images of each data set of GANs, then what the first seed of each group generates at last."""
     pictures, seen = [], []
-    for group in groups:
-        grid = group.runs[0].real_grid()
-        if grid is not None and group.config.data not in seen:
-            seen.append(group.config.data)
-            pictures.append(Picture("Real images", data_in_words(group.config.data), data_uri(grid)))
-    for group in groups:
-        run = group.runs[0]
+    gans = [(group, group.first) for group in groups if isinstance(group.first, GanRun)]
+    for _, run in gans:
+        grid = run.real_grid()
+        if grid is not None and run.config.data not in seen:
+            seen.append(run.config.data)
+            pictures.append(Picture("Real images", run.trained_on, data_uri(grid)))
+    for group, run in gans:
         found = run.sample_grid()
         if found is None:
             pictures.append(Picture(group.title, f"seed {run.seed}: no samples", None))

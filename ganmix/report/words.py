@@ -2,23 +2,31 @@
 
 from collections.abc import Iterable, Sequence
 
-from ganmix.config.common import Data, FolderData
 from ganmix.report.comparisons import Comparison, Difference
 from ganmix.report.groups import Group
 from ganmix.report.scores import ScoreTable
 
 
 def lead(groups: Sequence[Group], table: ScoreTable, comparisons: Sequence[Comparison], num_protocols: int) -> str:
-    """Say what came out, how sure it is, what was compared, on what and by which protocol."""
-    sentences = _result(table, comparisons)
+    """Say what came out, how sure it is, what was compared, on what and by which protocol.
+
+    Args:
+        groups: all of the protocol's subject.
+        num_protocols: how many measure the same thing in their ways, with this one.
+    """
+    main = [difference for each in comparisons if (difference := each.of(table.main)) is not None]
+    no_answer = "No scored baseline to compare with, so no answer to whether mixup helps."
+    sentences = [result(table, comparisons), _how_sure(main) if main else no_answer]
     runs = sum(len(row.seeds) for row in table.rows)
-    data = listed(dict.fromkeys(data_in_words(row.group.config.data) for row in table.rows))
+    data = listed(dict.fromkeys(row.group.first.trained_on for row in table.rows))
     steps = span(row.group.steps for row in table.rows)
     methods = counted(len(table.rows), "method") + (f" ({runs} runs)" if runs > len(table.rows) else "")
     sentences += [
-        f"{methods} {'was' if len(table.rows) == 1 else 'were'} trained on {data} for {steps} steps, and scored by "
-        f"protocol '{table.protocol.name}': {table.protocol.in_brief()}."
+        f"{methods} {'was' if len(table.rows) == 1 else 'were'} trained on {data} for {steps} steps, and scored "
+        f"{table.protocol.in_brief()}."
     ]
+    if table.protocol.warning is not None:
+        sentences.append(table.protocol.warning)
     if num_protocols > 1:
         others = "another protocol" if num_protocols == 2 else f"{num_protocols - 1} other protocols"
         sentences.append(f"Scores by {others}, which do not compare with these, follow below.")
@@ -31,26 +39,25 @@ def lead(groups: Sequence[Group], table: ScoreTable, comparisons: Sequence[Compa
     return " ".join(filter(None, sentences))
 
 
-def _result(table: ScoreTable, comparisons: Sequence[Comparison]) -> list[str]:
-    name = table.main.name
-    main = [(each, difference) for each in comparisons if (difference := each.of(table.main)) is not None]
+def result(table: ScoreTable, comparisons: Sequence[Comparison]) -> str:
+    """Say what came out by the main score; nothing where there are many methods and no comparison."""
+    column = table.main
+    main = [(each, difference) for each in comparisons if (difference := each.of(column)) is not None]
     if not main:
-        rows = [(row, row.mean_and_std(name)) for row in table.rows]
-        values = [f"{row.group.title}: {name} {table.main.show_spread(*found)}." for row, found in rows if found]
-        return [
-            *(values if len(values) <= 3 else []),
-            "No scored baseline to compare with, so no answer to whether mixup helps.",
+        rows = [(row, row.mean_and_std(column.name)) for row in table.rows]
+        unit = f" {column.unit}".rstrip()
+        values = [
+            f"{row.group.title}: {column.label} {column.show_spread(*found)}{unit}." for row, found in rows if found
         ]
-    differences = [difference for _, difference in main]
+        return " ".join(values) if len(values) <= 3 else ""
     if len(main) == 1:
         ((comparison, difference),) = main
-        said = f"{comparison.row.group.title} against {comparison.baseline.title}: {difference.sentence()}."
-        return [said, _how_sure(differences)]
-    if max(difference.num for difference in differences) < 2:
-        alike = [difference for difference in differences if difference.comparable and difference.num]
+        return f"{comparison.row.group.title} against {comparison.baseline.title}: {difference.sentence()}."
+    if max(difference.num for _, difference in main) < 2:
+        alike = [difference for _, difference in main if difference.comparable and difference.num]
         better = sum(difference.better_in for difference in alike)
         said = f"{_are_better(better, len(alike))} in their one seed" if alike else "no two methods can be compared yet"
-        return [f"By {name}, {said}.", _how_sure(differences)]
+        return f"By {column.label}, {said}."
     titles: dict[str, list[str]] = {"better": [], "worse": [], "open": []}
     for comparison, difference in main:
         titles[difference.outcome].append(comparison.row.group.title)
@@ -61,7 +68,7 @@ def _result(table: ScoreTable, comparisons: Sequence[Comparison]) -> list[str]:
         parts.append(f"{worse} {'is' if worse == 1 else 'are'} worse: {listed(titles['worse'])}")
     if undecided:
         parts.append(f"{undecided} cannot be told apart from it")
-    return [f"By {name}, {'; '.join(parts)}.", _how_sure(differences)]
+    return f"By {column.label}, {'; '.join(parts)}."
 
 
 def _are_better(number: int, total: int) -> str:
@@ -78,25 +85,29 @@ def _how_sure(main: Sequence[Difference]) -> str:
     return f"That rests on {num} seeds: intervals over so few are rather too narrow." if num < 20 else ""
 
 
-FOOTNOTES = {
-    "few": "Few images: FID grows as images become fewer, by more than most methods differ.",
-    "seeds": "± is the standard deviation over seeds (n - 1), not the one over splits of the generated images.",
-    "last": "Scores are those of the last training step, never the best on the way, which would be selection.",
-    "paper": "The paper's values are those of its Table 6 (arXiv 1806.05236 v1): CIFAR-10, Inception, averages of 3 "
-    "runs, ± over splits. Rows carry its names where their configs do. Values compare with it on CIFAR-10 by Inception "
-    "alone; elsewhere the order of rows and the sign of a difference do.",
-    "interval": "Differences are seed by seed: a group less its baseline with the same seed. The interval is the 95% "
-    "percentile bootstrap over the seeds. With 2 or 3 seeds it is exactly the range of the differences, and so few "
-    "agree by chance in 1 of 2 or 1 of 4 comparisons; 2 are not taken for an answer. Up to some 20 seeds it is rather "
-    "too narrow. Many scores and rows are many comparisons.",
-}
+def footnotes(table: ScoreTable) -> list[str]:
+    """Say what the numbers of a table are."""
+    notes = [table.protocol.spread_note]
+    if any(column.unit for column in table.columns):
+        notes.append("Accuracies are per cent of the images; differences of them are points.")
+    if table.protocol.chosen_by is None:
+        notes.append("Scores are those of the last training step, never the best on the way, which would be selection.")
+    else:
+        notes.append(f"Scores are those of the step of each run's {table.protocol.chosen_by}, whose network it keeps.")
+    if table.paper_columns:
+        tables: dict[str, list[str]] = {}
+        for group, paper in table.papers:
+            tables.setdefault(paper.table, []).append(group.title)
+        notes.append(table.protocol.paper_note(tables))
+    return notes
 
 
-def data_in_words(data: Data | FolderData) -> str:
-    """Name a data set, its size and how much of it: "1,000 images of fashion_mnist at 16x16"."""
-    name = data.path if isinstance(data, FolderData) else data.name
-    size = f" at {data.resolution}x{data.resolution}" if data.resolution else ""
-    return (f"{data.num_images:,} images of " if data.num_images else "") + name + size
+INTERVAL_NOTE = (
+    "Differences are seed by seed: a group less its baseline with the same seed. The interval is the 95% percentile "
+    "bootstrap over the seeds. With 2 or 3 seeds it is exactly the range of the differences, and so few agree by "
+    "chance in 1 of 2 or 1 of 4 comparisons; 2 are not taken for an answer. Up to some 20 seeds it is rather too "
+    "narrow. Many scores and rows are many comparisons."
+)
 
 
 def counted(number: int, noun: str) -> str:

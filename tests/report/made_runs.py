@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ganmix.config.classifier import ClassifierConfig
 from ganmix.config.gan import GanConfig
 from ganmix.config.reader import dump_config, read_config
 
@@ -36,6 +37,33 @@ PROTOCOL = {
     "seed": 2020,
 }
 FEW = {**PROTOCOL, "name": "small with num_fake 500", "num_fake": 500, "few_images": True}
+CLASSIFIER = """\
+data: {name: digits}
+network: {name: conv, width: 4}
+training: {steps: 3000, batch_size: 50}
+"""
+INPUT = "mixup={alpha: 1, stages: [input]}"
+HIDDEN = "mixup={alpha: 2, stages: [input, layer1, layer2]}"
+CLEAN = {"what": "clean", "dataset": "digits", "split": "test", "num": 359, "digest": "5e" * 32, "ema": False}
+VALIDATION = CLEAN | {"split": "validation", "num": 100}
+ATTACKS = CLEAN | {
+    "what": "attacks",
+    "epsilon": 0.03,
+    "space": "pixel",
+    "pgd_step": 0.0075,
+    "pgd_steps": 20,
+    "seed": 0,
+    "pgd_start": "uniform in the ball",
+}
+UNBOUNDED = CLEAN | {"what": "unbounded", "step_size": 0.01, "steps": 200, "num": 300}
+DEFORMATIONS = CLEAN | {"what": "deformations", "seed": 0, "fill": "black"}
+INTERPOLATION = CLEAN | {"what": "interpolation", "num_lambdas": 51, "num_pairs": 359, "seed": 0}
+DEFORMED = [
+    *(f"rotation {degrees}" for degrees in (20, 40, 60, 80)),
+    *(f"shear {degrees}" for degrees in (28.6, 57.3, 114.6, 143.2, 171.9)),
+    *(f"zoom in {percent}" for percent in (20, 40, 60, 80)),
+    *(f"zoom out {percent}" for percent in (120, 140, 160, 180)),
+]
 VERSIONS = {"torch": "2.14.1", "numpy": "2.4.6"}
 
 
@@ -86,6 +114,59 @@ def make_group(path: Path, *overrides: str, fids: Sequence[float], **others: Any
     for seed, fid in enumerate(fids):
         make_run(path / f"seed-{seed}", *overrides, seed=seed, fid={3000: fid}, **others)
     return path
+
+
+def make_classifier_run(
+    path: Path,
+    *overrides: str,
+    seed: int = 0,
+    accuracy: Mapping[int, float] | None = None,
+    lines: Sequence[Mapping[str, Any]] = (),
+    steps_done: int = 3000,
+    total_steps: int | None = None,
+) -> Path:
+    """Write a classifier's run folder.
+
+    Args:
+        overrides: of CLASSIFIER.
+        accuracy: on clean test images at each step, in per cent.
+        lines: further ones of scores.jsonl.
+        total_steps: in sessions.jsonl; None: it lacks them.
+    """
+    path.mkdir(parents=True)
+    (path / "config.yaml").write_text(CLASSIFIER)
+    config = read_config(ClassifierConfig, path / "config.yaml", [f"run.seed={seed}", *overrides])
+    (path / "config.yaml").write_text(dump_config(config))
+    metrics = [
+        {"step": step, "loss": 1.0, "accuracy": 0.5, "images_per_second": 1000.0}
+        for step in range(500, steps_done + 1, 500)
+    ]
+    write_lines(path / "metrics.jsonl", metrics)
+    scored = [clean_line(step, value) for step, value in (accuracy or {}).items()]
+    if scored or lines:
+        write_lines(path / "scores.jsonl", [*scored, *lines])
+    session = {"step": 0, "started": "2026-11-24T09:15:00+00:00", "hardware": "a processor", "versions": VERSIONS}
+    write_lines(path / "sessions.jsonl", [session | ({"total_steps": total_steps} if total_steps else {})])
+    return path
+
+
+def make_classifiers(path: Path, *overrides: str, accuracies: Sequence[float], **others: Any) -> Path:
+    """Write the runs of one classifier's config with seeds 0, 1, ..., and a last accuracy each."""
+    for seed, accuracy in enumerate(accuracies):
+        make_classifier_run(path / f"seed-{seed}", *overrides, seed=seed, accuracy={3000: accuracy}, **others)
+    return path
+
+
+def line_of(step: int, scores: Mapping[str, float], protocol: Mapping[str, Any], **others: Any) -> dict[str, Any]:
+    """Return a line of scores.jsonl."""
+    return {"step": step, "scores": dict(scores), "protocol": dict(protocol), "versions": VERSIONS, **others}
+
+
+def clean_line(step: int, accuracy: float, protocol: Mapping[str, Any] = CLEAN, **others: Any) -> dict[str, Any]:
+    """Return a line of scores on clean images, all of which say the same."""
+    wrong = (100 - accuracy) / 100
+    scores = {"accuracy": accuracy, "nll": 2 * wrong, "ece": wrong / 4, "brier": wrong / 2}
+    return line_of(step, scores, protocol, **others)
 
 
 def score_line(step: int, fid: float, protocol: Mapping[str, Any] = PROTOCOL) -> dict[str, Any]:

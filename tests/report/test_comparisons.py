@@ -17,7 +17,7 @@ def difference(values, column=FID, steps=(3000, 3000), both_final=True):
 
 
 def comparisons_of(path, baseline=None):
-    runs, _ = read_runs([path])
+    runs = read_runs([path])
     (protocol,) = find_protocols(runs)
     return compare(score_table(protocol, group_runs(runs, baseline)))
 

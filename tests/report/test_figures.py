@@ -29,7 +29,7 @@ def is_straight(x, y):
 
 
 def groups_of(path):
-    runs, _ = read_runs([path])
+    runs = read_runs([path])
     return group_runs(runs)
 
 
@@ -68,7 +68,7 @@ def test_line_is_the_mean_and_its_band_the_extremes_over_seeds(tmp_path):
     (protocol,) = find_protocols(groups[0].runs)
     table = score_table(protocol, groups)
     (drawn,) = score_lines(table.rows, table.columns[1], styles(groups))
-    assert list(drawn.steps) == [1000, 3000]
+    assert list(drawn.x) == [1000, 3000]
     assert (drawn.mean, drawn.low, drawn.high) == ([9.0, 3.0], [9.0, 1.0], [9.0, 6.0])
 
 
@@ -86,8 +86,8 @@ def test_logits_are_real_minus_fake(tmp_path):
     make_run(tmp_path / "seed-2", seed=2, steps_done=500)  # still training: it would end the line at 500
     groups = groups_of(tmp_path)
     (drawn,) = logit_lines(groups, styles(groups))
-    assert list(drawn.steps) == [500, 1000, 1500, 2000, 2500, 3000]
-    assert drawn.mean == pytest.approx([1 + step / 1000 for step in drawn.steps])
+    assert list(drawn.x) == [500, 1000, 1500, 2000, 2500, 3000]
+    assert drawn.mean == pytest.approx([1 + step / 1000 for step in drawn.x])
 
 
 def test_long_trainings_are_thinned_by_means(tmp_path):
@@ -96,8 +96,8 @@ def test_long_trainings_are_thinned_by_means(tmp_path):
     (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     groups = groups_of(tmp_path)
     (drawn,) = logit_lines(groups, styles(groups))
-    assert len(drawn.steps) <= MOST_POINTS
-    assert drawn.steps[-1] == 1000
+    assert len(drawn.x) <= MOST_POINTS
+    assert drawn.x[-1] == 1000
     assert np.mean(drawn.mean) == pytest.approx(0.5, abs=0.01)
 
 

@@ -1,15 +1,13 @@
 import pytest
-from made_runs import FR, FR_FF, make_run
+from made_runs import FR, FR_FF, make_classifier_run, make_run
 
 from ganmix.errors import UserError
 from ganmix.report.collect import read_runs
 from ganmix.report.groups import group_runs
 
-CLASSIFIER = "data: {name: digits}\nnetwork: {name: conv}\ntraining: {steps: 10}\n"
-
 
 def groups_of(*paths, baseline=None):
-    return group_runs(read_runs(paths)[0], baseline)
+    return group_runs(read_runs(paths), baseline)
 
 
 def names(*paths, **options):
@@ -122,15 +120,13 @@ def test_method_says_what_is_mixed_where(tmp_path):
     assert [group.method for group in groups_of(tmp_path)] == methods
 
 
-def test_classifiers_runs_are_told_apart_and_alone_are_an_error(tmp_path):
-    (tmp_path / "classifier").mkdir()
-    (tmp_path / "classifier" / "config.yaml").write_text(CLASSIFIER)
-    with pytest.raises(UserError, match="a classifier's run"):
-        read_runs([tmp_path])
+def test_kinds_of_runs_are_told_apart(tmp_path):
+    make_classifier_run(tmp_path / "classifier")
     make_run(tmp_path / "gan")
-    runs, classifiers = read_runs([tmp_path])
-    assert [run.path for run in runs] == [tmp_path / "gan"]
-    assert classifiers == [tmp_path / "classifier"]
+    assert [(run.path.name, run.kind) for run in read_runs([tmp_path])] == [
+        ("classifier", "classifier"),
+        ("gan", "GAN"),
+    ]
 
 
 def test_unreadable_configs_and_logs_are_errors_by_name(tmp_path):
@@ -147,7 +143,7 @@ def test_training_time_is_steps_over_speed(tmp_path):
     run = make_run(tmp_path / "gan", speed=400.0, steps_done=1000)
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 1100, "images_per_second": 100.0}\n{"step": 1200, "images_pe')  # cut short by a kill
-    (read,), _ = read_runs([run])
+    (read,) = read_runs([run])
     # 1000 steps of 2 D batches of 50 at 400 images/s, then 100 steps at 100.
     assert read.training_seconds == pytest.approx(1000 * 100 / 400 + 100 * 100 / 100)
     assert read.steps_done == 1100

@@ -11,7 +11,7 @@ from ganmix.report.scores import Column, choose_step, score_table
 
 
 def tables_of(path):
-    runs, _ = read_runs([path])
+    runs = read_runs([path])
     groups = group_runs(runs)
     return [score_table(protocol, groups) for protocol in find_protocols(runs)]
 
@@ -112,7 +112,7 @@ def test_any_other_part_makes_another_protocol_but_the_name_does_not(tmp_path, p
     other = PROTOCOL | {part: values.get(part, "another")}
     lines = [score_line(3000, 1.0), score_line(2000, 2.0, PROTOCOL | {"name": "alias"}), score_line(3000, 3.0, other)]
     make_run(tmp_path / "gan", lines=lines)
-    found = find_protocols(read_runs([tmp_path])[0])
+    found = find_protocols(read_runs([tmp_path]))
     assert len(found) == 2
     assert [protocol for protocol in found if set(protocol.names) == {"small", "alias"}]
     assert all(protocol.in_words() for protocol in found)
@@ -120,7 +120,7 @@ def test_any_other_part_makes_another_protocol_but_the_name_does_not(tmp_path, p
 
 def test_protocol_in_words_names_both_sides_and_what_sees_them(tmp_path):
     make_run(tmp_path / "gan", fid={3000: 1.0})
-    (protocol,) = find_protocols(read_runs([tmp_path])[0])
+    (protocol,) = find_protocols(read_runs([tmp_path]))
     words = protocol.in_words()
     assert words[0] == "10,000 generated against 12,000 real images (digits train) [98fe76dc]"
     assert words[1] == "seen by the classifier digits [ab12cd34]"
