@@ -1,6 +1,5 @@
 """A classifier config made into a running training: built, resumed, watched, evaluated, written as a network."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,7 @@ from ganmix.errors import UserError
 from ganmix.evaluation.accuracy import clean_scores
 from ganmix.evaluation.extractors import sha256_of
 from ganmix.evaluation.modes import evaluating
-from ganmix.networks import CLASSIFIERS, prepare_for, resolve_stages
+from ganmix.networks import CLASSIFIERS, PREPARATIONS, prepare_for, resolve_stages
 from ganmix.networks.classifier import Classifier, save_classifier
 from ganmix.runs.common import (
     AUGMENTATION,
@@ -34,7 +33,7 @@ from ganmix.runs.common import (
     write_config,
 )
 from ganmix.runs.tensorboard import show_config, show_result
-from ganmix.training.checkpoint import BEST, load_checkpoint, save_checkpoint
+from ganmix.training.checkpoint import BEST, LATEST, load_checkpoint, save_checkpoint
 from ganmix.training.descent import Descent, DescentSettings
 from ganmix.training.loop import Action, resume, train
 from ganmix.training.recorder import Recorder
@@ -75,8 +74,10 @@ def run_classifier(config: ClassifierConfig, config_path: Path) -> None:
     images = read_images(config)
     steps_an_epoch = epoch_steps(config, images)
     steps = config.training.steps or (config.training.epochs or 0) * steps_an_epoch
-    trainer = build_trainer(config, images, steps, steps_an_epoch, device)
-    with RunFolder(run_path(config.run.dir, config_path)) as folder:
+    path = run_path(config.run.dir, config_path)
+    to_resume = (path / "checkpoints" / LATEST).exists()
+    trainer = build_trainer(config, images, steps, steps_an_epoch, device, to_resume=to_resume)
+    with RunFolder(path) as folder:
         # The learning rate falls over the steps.
         check_same_run(folder, config, also_fixed=["training.steps", "evaluation.select"])
         recorder_state = resume(folder, trainer)
@@ -159,6 +160,11 @@ def epoch_steps(config: ClassifierConfig, images: Images) -> int:
     return max(1, images.labelled.num_images // config.training.batch_size)
 
 
+def empty_preparation(config: ClassifierConfig) -> torch.nn.Module | None:
+    """Return the preparation that the config names, for a checkpoint to fill."""
+    return PREPARATIONS[config.data.prepare].empty(*image_shape(config.data)) if config.data.prepare else None
+
+
 def build_network(config: ClassifierConfig, prepare: torch.nn.Module | None) -> Classifier:
     """Build the config's network with fresh weights, on the CPU.
 
@@ -179,12 +185,22 @@ def build_network(config: ClassifierConfig, prepare: torch.nn.Module | None) -> 
 
 
 def build_trainer(
-    config: ClassifierConfig, images: Images, steps: int, steps_an_epoch: int, device: torch.device
+    config: ClassifierConfig,
+    images: Images,
+    steps: int,
+    steps_an_epoch: int,
+    device: torch.device,
+    *,
+    to_resume: bool = False,
 ) -> Trainer:
-    """Build network, batches and random streams of a config, before any step."""
+    """Build network, batches and random streams of a config, before any step.
+
+    Args:
+        to_resume: a checkpoint will be loaded, which has what the preparation measured: whitening takes minutes.
+    """
     init_seed, order_seed, augment_seed, plan_seed, _, unlabelled_seed = child_seeds(config.run.seed, 6)
     try:
-        prepare = prepare_for(config.data.prepare, images.train.images)
+        prepare = empty_preparation(config) if to_resume else prepare_for(config.data.prepare, images.train.images)
     except ValueError as error:
         raise UserError(f"data.prepare: {error}") from None
     with torch.random.fork_rng():
@@ -345,8 +361,7 @@ class Watch:
         assert best is not None
         state = load_checkpoint(self._folder.checkpoints / BEST)
         self._trainer.load_state_dict(state["algorithm"])
-        selected = copy.deepcopy(self._test_line(best["step"]))
-        selected |= {"step": step, "checkpoint_step": best["step"]}
+        selected = self._test_line(best["step"]) | {"step": step, "checkpoint_step": best["step"]}
         selected["protocol"]["selection"] = SELECTIONS[self._select]
         if selected not in read_lines(self._folder.scores):
             append_line(self._folder.scores, selected)

@@ -1,8 +1,9 @@
 """Finished and unfinished runs read back: their folders, configs and networks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,9 +14,9 @@ from ganmix.config.either import read_either_config
 from ganmix.config.gan import GanConfig
 from ganmix.errors import UserError, first_line
 from ganmix.networks.classifier import Classifier
-from ganmix.networks.prepare import PREPARATIONS
 from ganmix.runs.classifier import build_network as build_classifier
-from ganmix.runs.common import image_shape, memory_format
+from ganmix.runs.classifier import empty_preparation
+from ganmix.runs.common import memory_format
 from ganmix.runs.gan import build_network
 from ganmix.training.checkpoint import BEST, LATEST, load_checkpoint
 
@@ -129,21 +130,14 @@ def load_generator(
     Raises:
         UserError: not a checkpoint of this config, or it has no moving average.
     """
-    content = load_checkpoint(checkpoint, device)
-    state = content.get("algorithm", {}) if isinstance(content, dict) else {}
+    state = _algorithm_state(checkpoint, device)
     ema = "ema" in state if ema is None else ema
     if ema and "ema" not in state:
         raise UserError(f"{checkpoint} has no moving average: training.ema was not set")
     with torch.random.fork_rng():  # its random initial weights are overwritten; the caller's draws must not move
         network = build_network("generator", config).to(device).lay_out(memory_format(config.device))
-    holder = AveragedModel(network, use_buffers=True) if ema else network
-    try:
-        holder.load_state_dict(state["ema" if ema else "generator"])
-    except (KeyError, RuntimeError) as error:  # a classifier's, or of another network
-        raise UserError(f"{checkpoint} is not a checkpoint of this run's generator ({first_line(error)})") from error
-    shown = holder.module if isinstance(holder, AveragedModel) else network
-    shown.eval().requires_grad_(False)
-    return TrainedGenerator(shown, config.generator.z, state["steps_done"], ema, checkpoint)
+    _fill(network, state, "generator", checkpoint, ema=ema)
+    return TrainedGenerator(network, config.generator.z, state["steps_done"], ema, checkpoint)
 
 
 def load_trained_classifier(config: ClassifierConfig, checkpoint: Path, *, device: torch.device) -> TrainedClassifier:
@@ -152,18 +146,28 @@ def load_trained_classifier(config: ClassifierConfig, checkpoint: Path, *, devic
     Raises:
         UserError: not a checkpoint of this config.
     """
-    content = load_checkpoint(checkpoint, device)
-    state = content.get("algorithm", {}) if isinstance(content, dict) else {}
-    preparation = PREPARATIONS[config.data.prepare].empty(*image_shape(config.data)) if config.data.prepare else None
+    state = _algorithm_state(checkpoint, device)
     with torch.random.fork_rng():  # its random initial weights are overwritten; the caller's draws must not move
-        network = build_classifier(config, preparation).to(device).lay_out(memory_format(config.device))
+        network = build_classifier(config, empty_preparation(config)).to(device).lay_out(memory_format(config.device))
     ema = config.training.ema is not None
+    _fill(network, state, "network", checkpoint, ema=ema)
+    return TrainedClassifier(network, state["steps_done"], ema)
+
+
+def _algorithm_state(checkpoint: Path, device: torch.device) -> dict[str, Any]:
+    """Return what a checkpoint says of its algorithm; nothing where it is another kind of file."""
+    content = load_checkpoint(checkpoint, device)
+    state: dict[str, Any] = content.get("algorithm", {}) if isinstance(content, dict) else {}
+    return state
+
+
+def _fill(network: nn.Module, state: Mapping[str, Any], name: str, checkpoint: Path, *, ema: bool) -> None:
+    """Give a network the weights called `name`, or their moving average, and freeze it in evaluation mode."""
     holder = AveragedModel(network, use_buffers=True) if ema else network
     try:
-        holder.load_state_dict(state["ema" if ema else "network"])
-    except (KeyError, RuntimeError) as error:  # a GAN's, or of another network or data set
-        raise UserError(f"{checkpoint} is not a checkpoint of this run's network ({first_line(error)})") from error
-    shown = holder.module if isinstance(holder, AveragedModel) else network
-    assert isinstance(shown, Classifier)
-    shown.eval().requires_grad_(False)
-    return TrainedClassifier(shown, state["steps_done"], ema)
+        holder.load_state_dict(state["ema" if ema else name])
+    except (KeyError, RuntimeError) as error:  # of the other kind of run, another network or another data set
+        raise UserError(f"{checkpoint} is not a checkpoint of this run's {name} ({first_line(error)})") from error
+    if isinstance(holder, AveragedModel):
+        network.load_state_dict(holder.module.state_dict())
+    network.eval().requires_grad_(False)

@@ -172,6 +172,14 @@ def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(runs, name, tmp
     torch.testing.assert_close(*written, rtol=0, atol=0)
 
 
+def test_a_run_that_goes_on_measures_no_preparation_again(runs, monkeypatch, capsys):
+    assert runs("semi").is_dir()
+    monkeypatch.setattr("ganmix.runs.classifier.prepare_for", lambda *_: pytest.fail("measured again"))
+    capsys.readouterr()
+    assert train("semi") == 0
+    assert capsys.readouterr().err == "runs/semi is finished (33 steps)\n"
+
+
 def test_epochs_are_passes_over_the_labelled_or_else_the_unlabelled_images(runs):
     sessions = {name: read_lines(runs(name) / "sessions.jsonl")[-1]["total_steps"] for name in ("mixed", "semi")}
     # 100 labelled images in batches of 25; 1438 - 105 unlabelled ones in batches of 120
