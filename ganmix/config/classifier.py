@@ -37,11 +37,14 @@ class LabelledData(Data):
 
 
 class ConvNetwork(Section):
-    """Three convolutions with batch norm, the last two of stride 2; mean over the pixels, linear."""
+    """Three convolutions with batch norm; mean over the pixels, linear."""
 
     name: Literal["conv"]
     width: Count = 16
     """channels of the first convolution; then 2 and 4 times as many"""
+    downsample: Literal["stride", "max_pool"] = "stride"
+    """how the resolution is halved twice: by the stride of the second and third convolution, or by max pooling after
+    the first and second, which takes the same multiplications"""
 
 
 class PreActResNet(Section):

@@ -6,37 +6,49 @@ from torch import Tensor, nn
 from ganmix.networks.classifier import Classifier
 from ganmix.networks.classifier_layers import MeanPool
 
+# downsample -> the stride of each convolution, and whether it is followed by pooling
+DOWNSAMPLING = {"stride": ((1, 2, 2), (False, False, False)), "max_pool": ((1, 1, 1), (True, True, False))}
+
 
 class ConvStage(nn.Module):
-    """Conv 3x3 of stride 1 or 2, BN, ReLU."""
+    """Conv 3x3 of stride 1 or 2, BN, ReLU; with `pool`, then the maximum of each 2x2 pixels."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int):
+    def __init__(self, in_channels: int, out_channels: int, stride: int, pool: bool):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(out_channels)
+        self.pool = pool
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn(self.conv(x)), inplace=True)
+        x = F.relu(self.bn(self.conv(x)), inplace=True)
+        return F.max_pool2d(x, 2) if self.pool else x
 
 
 class ConvClassifier(Classifier):
-    """Three convolutions, the last two of stride 2; mean over the pixels.
+    """Three convolutions; mean over the pixels.
 
     Args:
         resolution, channels, num_classes, prepare: see `Classifier`.
         width: channels of the first convolution; then 2 and 4 times as many.
+        downsample: how two of the three halve the resolution; both ways take the same multiplications. "stride": the
+            second and third have stride 2; "max_pool": the first and second are followed by max pooling.
     """
 
     name = "conv"
 
     def __init__(
-        self, resolution: int, channels: int, *, num_classes: int, prepare: nn.Module | None = None, width: int
+        self,
+        resolution: int,
+        channels: int,
+        *,
+        num_classes: int,
+        prepare: nn.Module | None = None,
+        width: int,
+        downsample: str = "stride",  # of the oldest files, which do not say
     ):
-        stages = {
-            "conv1": ConvStage(channels, width, 1),
-            "conv2": ConvStage(width, 2 * width, 2),
-            "conv3": ConvStage(2 * width, 4 * width, 2),
-            "pool": MeanPool(),
-        }
-        keys = {"width": width}
+        strides, pools = DOWNSAMPLING[downsample]
+        sizes = [channels, width, 2 * width, 4 * width]
+        convs = {f"conv{i + 1}": ConvStage(sizes[i], sizes[i + 1], strides[i], pools[i]) for i in range(3)}
+        stages = {**convs, "pool": MeanPool()}
+        keys: dict[str, int | str] = {"width": width, "downsample": downsample}
         super().__init__(stages, 4 * width, resolution, channels, num_classes=num_classes, prepare=prepare, keys=keys)

@@ -10,6 +10,7 @@ from made_classifiers import make_bytes, make_classifier, make_images
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from ganmix.evaluation.extractors import SHIPPED, get_extractor
 from ganmix.mixup import MixPlan, classifier_plan
@@ -174,7 +175,7 @@ def test_classifier_survives_saving_and_loading(name: str, preparation: str | No
 @for_every_classifier
 def test_settings_name_the_network_the_preparation_and_the_constructors_keys(name: str):
     settings = make_classifier(name, prepare=prepare_for("channels", make_bytes())).settings
-    sizes = {"conv": {"width"}, "bottleneck_mlp": {"hidden", "bottleneck"}}.get(name, {"depth", "width"})
+    sizes = {"conv": {"width", "downsample"}, "bottleneck_mlp": {"hidden", "bottleneck"}}.get(name, {"depth", "width"})
     assert (settings["name"], settings["prepare"]) == (name, "channels")
     assert {*settings} == {"name", "prepare", "resolution", "channels", "num_classes"} | sizes
 
@@ -203,7 +204,7 @@ def test_a_file_of_an_unknown_kind_is_refused(key: str, kind: str, tmp_path: Pat
         ("fashion_mnist", "c172b603680791a11869cd3a99c74900c0728814b94978ecd455d2050e4caa01"),
     ],
 )
-def test_shipped_files_which_name_neither_kind_nor_preparation_are_what_they_were(name: str, digest: str):
+def test_shipped_files_which_name_width_alone_are_what_they_were(name: str, digest: str):
     """Finished runs were scored by them, and are compared by this digest."""
     network = load_classifier(SHIPPED / f"{name}.safetensors")
     assert get_extractor(name).digest == digest
@@ -217,6 +218,37 @@ def test_shipped_files_which_name_neither_kind_nor_preparation_are_what_they_wer
     features = x.mean((2, 3))
     logits = features @ weights["stages.linear.weight"].T + weights["stages.linear.bias"]
     torch.testing.assert_close(network.features_and_logits(images), (features, logits), rtol=1e-4, atol=1e-4)
+
+
+# --- the small one
+
+
+@pytest.mark.parametrize("resolution", [8, 28, 30])
+def test_conv_with_max_pooling_is_the_textbooks(resolution: int):
+    network = make_classifier("conv", resolution, downsample="max_pool").double()
+    x = images = make_images(6, resolution).double()
+    for stage, pooled in {"conv1": True, "conv2": True, "conv3": False}.items():
+        layer = network.stages[stage]
+        x = F.conv2d(x, layer.conv.weight, padding=1)
+        x = F.batch_norm(x, None, None, layer.bn.weight, layer.bn.bias, training=True).relu()
+        if pooled:
+            even = x[:, :, : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2]
+            x = torch.stack([even[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)]).amax(0)
+        torch.testing.assert_close(network.hidden(images, network.boundaries.index(stage)), x, rtol=1e-9, atol=1e-9)
+    logits = network.stages.linear(x.mean((2, 3)))
+    torch.testing.assert_close(network(images), logits, rtol=1e-9, atol=1e-9)
+
+
+def test_both_ways_to_downsample_take_the_same_weights_and_multiplications():
+    counts, shapes = [], []
+    for downsample in ("stride", "max_pool"):
+        network = make_classifier("conv", 28, downsample=downsample)
+        with FlopCounterMode(display=False) as counter:
+            network(make_images(2, 28))
+        counts.append(counter.get_total_flops())
+        shapes.append({name: tensor.shape for name, tensor in network.state_dict().items()})
+    assert counts[0] == counts[1] > 0
+    assert shapes[0] == shapes[1]
 
 
 # --- PreActResNet
