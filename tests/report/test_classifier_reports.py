@@ -134,7 +134,7 @@ def test_lead_is_about_clean_accuracy_and_the_other_measures_follow(full):
     report, page, markdown = full
     (lead,) = report.leads
     assert lead.text.startswith("By accuracy, 2 of 2 methods are better than the baseline: Row input and Row hidden.")
-    assert "3 methods (9 runs) were trained on digits (conv, width 4) for 3,000 steps" in lead.text
+    assert "3 methods (9 runs) were trained on digits (conv, width 4, downsample stride) for 3,000 steps" in lead.text
     assert "scored on 359 test images of digits." in lead.text
     assert [title for title, _ in lead.others] == titles(report)[1:]
     assert lead.others[0][1].startswith("By FGSM, 2 of 2 methods are better")
