@@ -6,8 +6,11 @@ from torch import Tensor, nn
 from ganmix.networks.classifier import Classifier
 from ganmix.networks.classifier_layers import MeanPool
 
-# downsample -> the stride of each convolution, and whether it is followed by pooling
-DOWNSAMPLING = {"stride": ((1, 2, 2), (False, False, False)), "max_pool": ((1, 1, 1), (True, True, False))}
+# downsample -> for each convolution its stride, and whether it is followed by pooling
+DOWNSAMPLING = {
+    "stride": ((1, False), (2, False), (2, False)),
+    "max_pool": ((1, True), (1, True), (1, False)),
+}
 
 
 class ConvStage(nn.Module):
@@ -46,9 +49,12 @@ class ConvClassifier(Classifier):
         width: int,
         downsample: str = "stride",  # of the oldest files, which do not say
     ):
-        strides, pools = DOWNSAMPLING[downsample]
-        sizes = [channels, width, 2 * width, 4 * width]
-        convs = {f"conv{i + 1}": ConvStage(sizes[i], sizes[i + 1], strides[i], pools[i]) for i in range(3)}
-        stages = {**convs, "pool": MeanPool()}
+        first, second, third = DOWNSAMPLING[downsample]
+        stages = {
+            "conv1": ConvStage(channels, width, *first),
+            "conv2": ConvStage(width, 2 * width, *second),
+            "conv3": ConvStage(2 * width, 4 * width, *third),
+            "pool": MeanPool(),
+        }
         keys: dict[str, int | str] = {"width": width, "downsample": downsample}
         super().__init__(stages, 4 * width, resolution, channels, num_classes=num_classes, prepare=prepare, keys=keys)
