@@ -63,7 +63,7 @@ def benchmark_gan(
     data = made_images(4 * batch_size, *image_shape(config.data))
     boundaries = build_trainer(config.model_copy(update={"mixup": None}), data, device).discriminator.boundaries
     settings: dict[str, Mixup | None] = {NONE: None} | {
-        f"{'+'.join(pairs)} at {name}": Mixup(alpha=0.2, stages=(k,), pairs=pairs)  # type: ignore[arg-type]
+        f"{'+'.join(pairs)} at {name}": Mixup(alpha=0.2, stages=(k,), pairs=pairs, weights="paper")  # type: ignore[arg-type]
         for pairs in PAIRS
         for k, name in enumerate(boundaries)
     }

@@ -122,6 +122,9 @@ class Mixup(Section):
     """one lambda for each image, or for the whole batch"""
     labels: Literal["fake", "soft"] = "fake"
     """what D shall call a mix: fake (the paper), or real to the degree lambda"""
+    weights: Literal["paper", "balanced"] = "balanced"
+    """of the terms of D's loss: paper, each weighs 1; balanced, fakes and the mixes labelled fake weigh 1 together, as
+    real images do"""
     block_gradients: bool = False
     """no gradient of a mix reaches the stages below it"""
     generator_sees_mixes: bool = False
@@ -217,3 +220,23 @@ class GanConfig(RunConfig):
     device: Device = Device()
     paper: PaperRow | None = None
     """the row of the paper that this config repeats, for reports"""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.mixup is not None and self.loss.name == "wasserstein":
+            _check_wasserstein(self.mixup)
+        return self
+
+
+def _check_wasserstein(mixup: Mixup) -> None:
+    """Refuse a sum of terms that a common shift of all logits lowers for ever."""
+    soft = mixup.labels == "soft"
+    if soft and mixup.clamp:  # E (1 - 2 lambda), by which a shift of FR's logits acts, is 0 without the clamp alone
+        raise ValueError(
+            "loss wasserstein has no minimum with soft labels that are mostly fake; mixup.clamp=false gives it one"
+        )
+    if mixup.weights == "paper" and (not soft or "FF" in mixup.pairs):
+        raise ValueError(
+            "loss wasserstein has no minimum with mixup.weights=paper: fakes and mixes outweigh the real images, so D "
+            "lowers all its outputs for ever; mixup.weights=balanced gives it one"
+        )

@@ -28,6 +28,7 @@ class MixupSettings:
 
     Args:
         labels: 'fake', the paper's, or 'soft': real to the degree that real images weigh in the mix.
+        weights: of the terms of D's loss; see `term_weights`.
         generator_sees_mixes: equation 1 in place of 2 and 3.
     """
 
@@ -37,6 +38,7 @@ class MixupSettings:
     clamp: bool = True
     lam_per: str = "sample"
     labels: str = "fake"
+    weights: str = "balanced"
     block_gradients: bool = False
     generator_sees_mixes: bool = False
 
@@ -94,18 +96,37 @@ def discriminate(
 def discriminator_terms(
     loss: GanLoss, logits: Mapping[str, Tensor], plan: MixPlan | None, labels: str
 ) -> dict[str, Tensor]:
-    """Return the terms of D's loss, each a mean over its logits; all weigh 1 in their sum (eq. 2 and 3)."""
+    """Return the terms of D's loss, each a mean over its logits, unweighted (eq. 2 and 3)."""
     terms = {}
     for kind, f in logits.items():
         if kind == "real":
             term = loss.real(f)
-        elif kind == "fake" or labels == "fake" or kind == "FF":  # every mix counts as fake; an FF mix is fake
+        elif counts_as_fake(kind, labels):
             term = loss.fake(f)
         else:
             assert plan is not None
             term = loss.soft(f, plan.lam[: len(f)] if plan.lam.ndim else plan.lam)
         terms[kind] = term.mean()
     return terms
+
+
+def counts_as_fake(kind: str, labels: str) -> bool:
+    """Tell whether D shall call these images fake: generated ones, and every mix but a soft-labelled FR."""
+    return kind in ("fake", "FF") or (kind == "FR" and labels == "fake")
+
+
+def term_weights(kinds: Iterable[str], labels: str, weights: str) -> dict[str, float]:
+    """Return the weight of each term in D's loss.
+
+    Args:
+        kinds: of 'real', 'fake', 'FR', 'FF'.
+        weights: 'paper', every term weighs 1; 'balanced', what counts as fake weighs 1 together, as the real images do.
+
+    Source: the sum of eq. 2 and 3, in which with FR and FF three fake terms push against one real. With spectral norm
+        and hinge that holds D's logits of real images below 0, and with wasserstein the loss has no minimum.
+    """
+    fake = [kind for kind in kinds if counts_as_fake(kind, labels)]
+    return {kind: 1 / len(fake) if weights == "balanced" and kind in fake else 1.0 for kind in kinds}
 
 
 class GanTrainer:
@@ -194,9 +215,12 @@ class GanTrainer:
         with self._autocast():
             logits = self._discriminate(real, fake, plan)
         terms = self._terms(logits, plan)
+        weights = term_weights(terms, *(self.mixup.labels, self.mixup.weights) if self.mixup else ("fake", "paper"))
+        parts = [weights[kind] * term for kind, term in terms.items()]
         if self.penalty is not None and not self.penalty.own_step:
             terms["penalty"] = self._weighted_penalty(real, fake)
-        norm = self._descend(self._d_optimizer, torch.stack(list(terms.values())).sum())
+            parts.append(terms["penalty"])
+        norm = self._descend(self._d_optimizer, torch.stack(parts).sum())
         if self.penalty is not None and self.penalty.own_step:
             terms["penalty"] = self._weighted_penalty(real, fake)
             self._descend(self._d_optimizer, terms["penalty"])

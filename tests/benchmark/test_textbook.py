@@ -144,7 +144,7 @@ def make_trainers():
 @pytest.mark.parametrize("stage", [0, 2])
 @pytest.mark.parametrize("pairs", [(), ("FR",), ("FR", "FF")], ids="+".join)
 def test_discriminator_step_equals_ours(make_trainers, name: str, loss: str, stage: int, pairs: tuple[str, ...]):
-    mixup = MixupSettings(stages=(stage,), alpha=1.0, pairs=pairs) if pairs else None
+    mixup = MixupSettings(stages=(stage,), alpha=1.0, pairs=pairs, weights="paper") if pairs else None
     ours, textbook, noise = make_trainers(name, loss, mixup)
     real = batch("discriminator")
     record = ours.discriminator_step(real)

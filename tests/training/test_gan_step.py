@@ -13,7 +13,14 @@ from ganmix.evaluation.sampling import generate
 from ganmix.losses import GAN_LOSSES, PENALTIES
 from ganmix.mixup import MixPlan, discriminator_plan
 from ganmix.networks import DISCRIMINATORS, GENERATORS, Staged
-from ganmix.training.gan import GanTrainer, MixupSettings, PenaltySettings, discriminate, discriminator_terms
+from ganmix.training.gan import (
+    GanTrainer,
+    MixupSettings,
+    PenaltySettings,
+    discriminate,
+    discriminator_terms,
+    term_weights,
+)
 
 Z = 5
 NUM = 4  # images in a batch
@@ -153,6 +160,47 @@ def test_terms_from_one_pass_equal_terms_computed_apart(pairs: tuple[str, ...], 
         got = torch.autograd.grad(sum(terms.values()), parameters, allow_unused=True)
         wanted = torch.autograd.grad(sum(expected.values()), parameters, allow_unused=True)
         torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-8)
+
+
+def test_terms_weigh_one_by_the_paper_and_the_fake_side_weighs_one_when_balanced():
+    kinds = ["real", "fake", "FR", "FF"]
+    assert term_weights(kinds, "fake", "paper") == dict.fromkeys(kinds, 1)
+    assert term_weights(kinds, "fake", "balanced") == pytest.approx(
+        {"real": 1, "fake": 1 / 3, "FR": 1 / 3, "FF": 1 / 3}
+    )
+    assert term_weights(kinds, "soft", "balanced") == {"real": 1, "fake": 0.5, "FR": 1, "FF": 0.5}
+    assert term_weights(["real", "fake"], "fake", "balanced") == {"real": 1, "fake": 1}
+    assert term_weights(["FR"], "soft", "balanced") == {"FR": 1}  # eq. 1
+
+
+@pytest.mark.parametrize("weights", ["paper", "balanced"])
+@pytest.mark.parametrize("pairs", PAIR_SETS[1:], ids="+".join)
+def test_discriminator_descends_the_weighted_sum(pairs: tuple[str, ...], weights: str):
+    network = small_discriminator().double()
+    trainer = build(discriminator=copy.deepcopy(network), mixup=MixupSettings((0,), 1.0, pairs, weights=weights))
+    real = real_images()
+    with torch.no_grad():
+        fake = trainer.generator(next_noise(trainer)).double()
+    trainer.discriminator_step(real.double())
+    plan = replace(trainer.last_plan, lam=trainer.last_plan.lam.double())
+    loss = F.softplus(-network(real.double())).mean()
+    share = 1.0 if weights == "paper" else 1 / (1 + len(pairs))
+    loss = loss + share * F.softplus(network(fake)).mean()
+    for i in range(len(pairs)):
+        mixes = mixed_logits(network, real.double(), fake, plan, slice(i * NUM, (i + 1) * NUM))
+        loss = loss + share * F.softplus(mixes).mean()
+    loss.backward()
+    torch.testing.assert_close(gradients(trainer.discriminator), gradients(network), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("weights", "shift"), [("paper", 2.0), ("balanced", 0.0)])
+def test_balanced_wasserstein_is_blind_to_a_common_shift_of_the_logits(weights: str, shift: float):
+    kinds = ["real", "fake", "FR", "FF"]
+    common = torch.zeros((), requires_grad=True)
+    logits = {kind: torch.randn(NUM) + common for kind in kinds}
+    terms = discriminator_terms(GAN_LOSSES["wasserstein"], logits, None, "fake")
+    sum(w * terms[kind] for kind, w in term_weights(kinds, "fake", weights).items()).backward()
+    assert float(common.grad) == pytest.approx(shift, abs=1e-6)
 
 
 @pytest.mark.parametrize("pairs", PAIR_SETS, ids="+".join)
