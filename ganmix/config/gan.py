@@ -35,7 +35,7 @@ class AuthorsGenerator(Section):
 
 
 class ConvGenerator(Section):
-    """A small convolutional network, 8 to 32 pixels."""
+    """A small convolutional network, which a CPU can train."""
 
     name: Literal["conv"]
     z: Count = 64
@@ -69,7 +69,7 @@ class AuthorsDiscriminator(Section):
 
 
 class ConvDiscriminator(Section):
-    """A small convolutional network, 8 to 32 pixels."""
+    """A small convolutional network, which a CPU can train."""
 
     name: Literal["conv"]
     width: Count = 32

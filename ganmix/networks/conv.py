@@ -1,4 +1,4 @@
-"""A small convolutional pair for images of 8 to 32 pixels, in the manner of DCGAN (Radford et al. 2015)."""
+"""A small convolutional pair in the manner of DCGAN (Radford et al. 2015), which a CPU can train."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -49,7 +49,7 @@ class ConvGenerator(Staged):
     """Noise [N, z] -> images [N, C, R, R] in [-1, 1]; channels halve as pixels double, down to `width`."""
 
     def __init__(self, resolution: int, image_channels: int, *, z: int, width: int, spectral_norm: bool):
-        channels = [width << i for i in reversed(range(_num_stages(resolution) + 1))]
+        channels = [width << i for i in reversed(range(num_doublings(resolution) + 1))]
         ups = {f"up{i + 1}": UpStage(*channels[i : i + 2]) for i in range(len(channels) - 1)}
         super().__init__({"noise": FromNoise(z, channels[0]), **ups, "image": ToImage(width, image_channels)})
         initialise(self)
@@ -64,16 +64,10 @@ class ConvDiscriminator(Staged):
     """
 
     def __init__(self, resolution: int, image_channels: int, *, width: int, spectral_norm: bool):
-        channels = [image_channels, *(width << i for i in range(_num_stages(resolution)))]
+        channels = [image_channels, *(width << i for i in range(num_doublings(resolution)))]
         stages = {f"down{i + 1}": ConvStage(*channels[i : i + 2], down=True) for i in range(len(channels) - 1)}
         stages["flat"] = ConvStage(channels[-1], 2 * channels[-1], down=False)
         super().__init__({**stages, "head": FlatLogit(2 * channels[-1])})
         initialise(self)
         if spectral_norm:
             spectrally_normalise(self)
-
-
-def _num_stages(resolution: int) -> int:
-    if resolution > 32:
-        raise ValueError(f"the conv pair is made for 8 to 32 pixels, got resolution {resolution}")
-    return num_doublings(resolution)
