@@ -19,7 +19,12 @@ from ganmix.training.device import autocast, compiled
 
 @dataclass(frozen=True)
 class MixupSettings:
-    """How a batch is mixed; the drawing is `mixup.classifier_plan`, whose arguments these are."""
+    """How a batch is mixed; the drawing is `mixup.classifier_plan`, whose arguments these are.
+
+    Args:
+        block_gradients: True: the layers below the mix stand still in that step, since torch's zero_grad leaves them
+            no gradient at all: neither momentum nor weight decay moves them; see `MixPlan`.
+    """
 
     stages: tuple[int, ...]
     alpha: float

@@ -163,6 +163,26 @@ def test_blocked_gradients_leave_the_weights_below_the_mix_alone(stage: int, blo
     assert moved == set(trained) & set(above)
 
 
+def test_layers_below_a_blocked_mix_feel_neither_momentum_nor_weight_decay():
+    trainer = build(weight_decay=0.1)
+    network, optimizer = trainer.descent.network, trainer.descent._optimizer
+
+    def below() -> list[Tensor]:
+        return list(network.stages["conv1"].parameters())
+
+    trainer.step()  # after which there is momentum
+    before, momenta = ([t.clone() for t in below()], [optimizer.state[p]["momentum_buffer"].clone() for p in below()])
+    assert all(momentum.any() for momentum in momenta)
+    for block_gradients in (True, False):
+        trainer.mixup = MixupSettings((1,), 1.0, block_gradients=block_gradients)
+        trainer.step()
+        assert all(torch.equal(*pair) for pair in zip(below(), before, strict=True)) is block_gradients
+        momentum_is_old = [
+            torch.equal(optimizer.state[p]["momentum_buffer"], old) for p, old in zip(below(), momenta, strict=True)
+        ]
+        assert all(momentum_is_old) is block_gradients
+
+
 # --- CutMix
 
 
