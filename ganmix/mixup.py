@@ -25,7 +25,10 @@ class MixPlan:
         b: int64 [M], rows of the batch that weigh 1 - lam.
         lam: float [M] or [], in [0, 1].
         append: True: the mixes follow the batch, [N + M, ...]; False: they take its place, [M, ...].
-        block_gradients: True: no gradient of the mixes reaches the stages below the mix.
+        block_gradients: True: no gradient of the mixes reaches the stages below the mix. In a classifier these get none
+            from elsewhere either: zero_grad left None, so that an optimiser passes them over, with momentum and weight
+            decay. In the torch of 2018 it left zeros, and both acted.
+        num_rows: N; a batch of another size is refused. None: every size is taken that has the rows.
     """
 
     stage: int
@@ -34,16 +37,30 @@ class MixPlan:
     lam: Tensor
     append: bool = False
     block_gradients: bool = False
+    num_rows: int | None = None
 
     def mixes(self, h: Tensor) -> Tensor:
-        """Return the mixes of `h` [N, ...] alone, [M, ...]: hidden states, images or targets."""
+        """Return the mixes of `h` [N, ...] alone, [M, ...]: hidden states, images or targets, on whatever device.
+
+        Raises:
+            ValueError: `h` is not of a floating-point type, or has another number of rows than the plan is for.
+        """
+        if not h.is_floating_point():
+            raise ValueError(
+                f"mixes are of floating-point tensors, got {h.dtype}; of classes mix F.one_hot(labels, K).float()"
+            )
+        if self.num_rows is not None and len(h) != self.num_rows:
+            raise ValueError(f"the plan is for a batch of {self.num_rows} rows, got {len(h)}; draw one for each batch")
+        a, b, lam = (_moved(tensor, h.device) for tensor in (self.a, self.b, self.lam))
         # Taking rows turns a channels_last tensor into a contiguous one, which every later convolution
         # would have to convert back; as [N, H, W, C] it is contiguous already.
         channels_last = h.ndim == 4 and h.is_contiguous(memory_format=torch.channels_last)
         rows = h.movedim(1, -1) if channels_last else h
-        lam = self.lam.to(h.dtype)
+        # In bfloat16 lambda would be rounded to 8 bits, and the targets are mixed by all of it.
+        wide = torch.promote_types(h.dtype, torch.float32)
+        lam = lam.to(wide)
         lam = lam.reshape(-1, *[1] * (h.ndim - 1)) if lam.ndim else lam
-        mixed = torch.lerp(rows.index_select(0, self.b), rows.index_select(0, self.a), lam)
+        mixed = torch.lerp(rows.index_select(0, b).to(wide), rows.index_select(0, a).to(wide), lam).to(h.dtype)
         return mixed.movedim(-1, 1) if channels_last else mixed
 
     def apply(self, h: Tensor) -> Tensor:
@@ -57,8 +74,13 @@ class MixPlan:
 
     def to(self, device: torch.device | str) -> "MixPlan":
         """Return the same plan with its tensors on `device`."""
-        a, b, lam = (tensor.to(device, non_blocking=True) for tensor in (self.a, self.b, self.lam))
+        a, b, lam = (_moved(tensor, torch.device(device)) for tensor in (self.a, self.b, self.lam))
         return replace(self, a=a, b=b, lam=lam)
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    # Without waiting for a GPU; but the CPU would read what has not arrived yet.
+    return tensor.to(device, non_blocking=device.type != "cpu")
 
 
 def sample_lambda(alpha: float, num: int, generator: torch.Generator, *, clamp: bool = False) -> Tensor:
@@ -89,6 +111,9 @@ def choose_stage(stages: Sequence[int], generator: torch.Generator) -> int:
     """Draw one of the eligible stages, each with the same probability."""
     if not stages:
         raise ValueError("stages must name at least one stage, got none")
+    if any(isinstance(stage, str) for stage in stages):
+        names = "networks.resolve_stages turns names into numbers"
+        raise ValueError(f"stages are numbers, got {list(stages)}; {names}")
     if min(stages) < 0:
         raise ValueError(f"stages are numbered from 0, got {list(stages)}")
     return stages[int(torch.randint(len(stages), (), generator=generator))]
@@ -120,7 +145,7 @@ def classifier_plan(
     stage = choose_stage(stages, generator)
     lam = _lambda_per(lam_per, alpha, num, generator, clamp=False)
     partner = torch.randperm(num, generator=generator)
-    return MixPlan(stage, torch.arange(num), partner, lam, False, block_gradients)
+    return MixPlan(stage, torch.arange(num), partner, lam, False, block_gradients, num)
 
 
 def discriminator_plan(
@@ -164,7 +189,8 @@ def discriminator_plan(
     fake = real + num_real
     parents = {"FR": (real, fake), "FF": (fake, fake[torch.randperm(num_fake, generator=generator)])}
     a, b = (torch.cat([parents[pair][side] for pair in pairs]) for side in (0, 1))
-    return MixPlan(stage, a, b, lam.repeat(len(pairs)) if lam.ndim else lam, append, block_gradients)
+    lam = lam.repeat(len(pairs)) if lam.ndim else lam
+    return MixPlan(stage, a, b, lam, append, block_gradients, num_real + num_fake)
 
 
 def _lambda_per(lam_per: str, alpha: float, num: int, generator: torch.Generator, clamp: bool) -> Tensor:

@@ -129,6 +129,20 @@ def test_mixes_have_the_type_of_the_hidden_state(dtype: torch.dtype):
     assert draw_plan().mixes(randn(12, 3).to(dtype)).dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("lam_per", ["sample", "batch"])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_mixes_of_a_narrow_type_are_the_exact_ones_rounded_once(
+    memory_format: torch.memory_format, lam_per: str, dtype: torch.dtype
+):
+    plan = draw_plan(lam_per=lam_per)
+    h = randn(12, 3, 4, 5).to(dtype, memory_format=memory_format)
+    exact = plan.mixes(h.double())
+    error = (plan.mixes(h).double() - exact).abs()
+    # Half the distance between neighbours of `dtype`, and what float32 itself rounds.
+    assert (error <= torch.finfo(dtype).eps / 2 * exact.abs() + 1e-6).all()
+
+
 @pytest.mark.parametrize("per_batch", [False, True])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_lambda_of_one_returns_the_first_parent_and_of_zero_the_second(
@@ -148,6 +162,23 @@ def test_targets_are_mixed_as_the_images_are():
     mixed_images, mixed_targets = plan.mixes(images), plan.mixes(targets)
     torch.testing.assert_close(mixed_targets.sum(1), torch.ones(8, dtype=torch.float64))
     torch.testing.assert_close(torch.einsum("mi,ichw->mchw", mixed_targets, images), mixed_images)
+
+
+@pytest.mark.parametrize("targets", [torch.arange(6), torch.ones(6, 3, dtype=torch.bool)])
+def test_classes_are_refused_and_the_message_says_how_to_make_them_one_hot(targets: Tensor):
+    message = rf"floating-point.* got {targets.dtype}; .* F\.one_hot\(labels, K\)\.float\(\)$"
+    with pytest.raises(ValueError, match=message):
+        draw_classifier_plan().mixes(targets)
+
+
+@pytest.mark.parametrize(("draw", "num"), [(draw_plan, 12), (draw_classifier_plan, 6)])
+def test_batch_of_another_size_than_the_plans_is_refused(draw, num: int):
+    for rows in (num - 1, num + 1):
+        for use in (draw().mixes, draw().apply, draw().replacing().apply):
+            with pytest.raises(
+                ValueError, match=f"the plan is for a batch of {num} rows, got {rows}; draw one for each batch$"
+            ):
+                use(randn(rows, 3))
 
 
 @pytest.mark.parametrize("draw", [draw_plan, draw_classifier_plan])
@@ -271,6 +302,36 @@ def test_plan_moved_to_a_device_is_the_same_plan():
     plan = draw_plan(block_gradients=True)
     assert same(plan, plan.to("cpu"))
     assert plan.to("meta").a.device.type == plan.to("meta").b.device.type == plan.to("meta").lam.device.type == "meta"
+
+
+@pytest.mark.parametrize("append", [False, True])
+@pytest.mark.parametrize("draw", [draw_plan, draw_classifier_plan])
+def test_plan_drawn_on_the_cpu_mixes_on_the_device_of_the_hidden_state(draw, append: bool):
+    plan = replace(draw(), append=append)
+    h = randn(12 if draw is draw_plan else 6, 3).to("meta")
+    assert plan.mixes(h).device.type == plan.apply(h).device.type == "meta"
+
+
+def test_plan_on_a_device_mixes_on_the_cpu_without_a_transfer_that_nobody_waits_for(monkeypatch):
+    blocking = []
+    to = Tensor.to
+    monkeypatch.setattr(
+        Tensor, "to", lambda *a, non_blocking=False, **k: blocking.append(not non_blocking) or to(*a, **k)
+    )
+    plan = draw_plan()
+    plan.mixes(randn(12, 3))
+    plan.to("cpu")
+    assert blocking
+    assert all(blocking)
+    plan.to("meta")
+    assert not all(blocking)
+
+
+@pytest.mark.parametrize("stages", [["input"], [0, "layer1"], "input"])
+@pytest.mark.parametrize("draw", [draw_plan, draw_classifier_plan])
+def test_names_of_stages_are_refused_and_the_message_says_what_makes_them_numbers(draw, stages):
+    with pytest.raises(ValueError, match=r"^stages are numbers, got \[.*'\]; networks\.resolve_stages turns names"):
+        draw(stages=stages)
 
 
 @pytest.mark.parametrize("draw", [draw_plan, draw_classifier_plan])
