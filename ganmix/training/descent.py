@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ganmix.training.average import MovingAverage
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,7 @@ class Descent:
             weight_decay=settings.weight_decay,
             nesterov=settings.nesterov,
         )
-        average = get_ema_multi_avg_fn(settings.ema) if settings.ema else None
-        self._ema = AveragedModel(network, multi_avg_fn=average, use_buffers=True) if average else None
+        self._ema = MovingAverage(network, settings.ema) if settings.ema else None
 
     @property
     def shown_network(self) -> nn.Module:

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ganmix.data import ImageBatches
 from ganmix.losses import GanLoss
 from ganmix.mixup import MixPlan, discriminator_plan
 from ganmix.networks import Staged
+from ganmix.training.average import MovingAverage
 from ganmix.training.device import autocast, compiled
 
 Discriminator = Callable[..., Tensor]
@@ -188,7 +188,7 @@ class GanTrainer:
         self._apart = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in discriminator.modules())
         self._g_optimizer = torch.optim.Adam(generator.parameters(), lr, betas, fused=True)
         self._d_optimizer = torch.optim.Adam(discriminator.parameters(), lr, betas, fused=True)
-        self._ema = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True) if ema else None
+        self._ema = MovingAverage(generator, ema) if ema else None
 
     @property
     def shown_generator(self) -> nn.Module:

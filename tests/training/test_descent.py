@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ganmix.networks.layers import spectrally_normalise
 from ganmix.training.descent import Descent, DescentSettings, l1_norm, learning_rate
 
 TOTAL = 10
@@ -128,6 +129,17 @@ def test_moving_average_follows_its_closed_form_with_the_running_statistics():
             expected = expected + (1 - beta) * sum(beta ** (3 - i) * history[i][name] for i in (1, 2, 3))
             torch.testing.assert_close(average[name], expected, **EXACT)
             assert not torch.equal(average[name], history[-1][name])
+
+
+def test_shown_network_has_the_singular_vectors_of_the_trained_one():
+    network = make_network()
+    spectrally_normalise(network)
+    descent = build(network, ema=0.9)
+    descend(descent, 3)
+    shown = dict(descent.shown_network.named_buffers())
+    vectors = {name: b for name, b in network.named_buffers() if name.endswith(("_u", "_v"))}
+    assert len(vectors) == 4
+    assert all(torch.equal(shown[name], vector) for name, vector in vectors.items())
 
 
 def test_without_an_average_the_network_itself_is_shown():

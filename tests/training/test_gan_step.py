@@ -64,9 +64,9 @@ class WithBatchNorm(Staged):
         super().__init__({"first": first, "head": nn.Sequential(nn.Conv2d(4, 1, 8), nn.Flatten(0))})
 
 
-def small_generator(seed: int = 0, resolution: int = 16) -> Staged:
+def small_generator(seed: int = 0, resolution: int = 16, spectral_norm: bool = False) -> Staged:
     torch.manual_seed(seed)
-    return GENERATORS["conv"](resolution, 1, z=Z, width=4, spectral_norm=False)
+    return GENERATORS["conv"](resolution, 1, z=Z, width=4, spectral_norm=spectral_norm)
 
 
 def small_discriminator(seed: int = 1, resolution: int = 16, spectral_norm: bool = False) -> Staged:
@@ -377,6 +377,16 @@ def test_moving_average_follows_its_closed_form():
         expected = expected + (1 - beta) * sum(beta ** (3 - i) * history[i][name] for i in (1, 2, 3))
         torch.testing.assert_close(average[name], expected, rtol=1e-5, atol=1e-7)
     assert all(moved(trainer.generator, average))
+
+
+def test_shown_generator_has_the_singular_vectors_of_the_trained_one():
+    trainer = build(small_generator(spectral_norm=True), ema=0.9, lr=0.01)
+    for _ in range(3):
+        trainer.step()
+    shown = dict(trainer.shown_generator.named_buffers())
+    vectors = {name: b for name, b in trainer.generator.named_buffers() if name.endswith(("_u", "_v"))}
+    assert len(vectors) == 8
+    assert all(torch.equal(shown[name], vector) for name, vector in vectors.items())
 
 
 def test_without_an_average_the_generator_itself_is_shown():
