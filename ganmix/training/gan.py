@@ -18,6 +18,7 @@ from ganmix.mixup import MixPlan, discriminator_plan
 from ganmix.networks import Staged
 from ganmix.training.average import MovingAverage
 from ganmix.training.device import autocast, compiled
+from ganmix.training.streams import restore
 
 Discriminator = Callable[..., Tensor]
 
@@ -261,8 +262,8 @@ class GanTrainer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was called."""
         self.steps_done = state["steps_done"]
-        self.noise_generator.set_state(state["noise_generator"])
-        self.plan_generator.set_state(state["plan_generator"])
+        restore(self.noise_generator, state["noise_generator"])
+        restore(self.plan_generator, state["plan_generator"])
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ganmix.data import ImageBatches
 from ganmix.mixup import MixPlan
 from ganmix.training.descent import Descent
+from ganmix.training.streams import restore
 from ganmix.training.supervised import ClassifierPass, MixupSettings
 
 
@@ -102,8 +103,8 @@ class SemiSupervisedTrainer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was called."""
-        self.generator.set_state(state["generator"])
-        self.plan_generator.set_state(state["plan_generator"])
+        restore(self.generator, state["generator"])
+        restore(self.plan_generator, state["plan_generator"])
         self.labelled.load_state_dict(state["labelled"])
         self.unlabelled.load_state_dict(state["unlabelled"])
         self.descent.load_state_dict(state)

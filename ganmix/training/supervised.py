@@ -15,6 +15,7 @@ from ganmix.mixup import MixPlan, classifier_plan
 from ganmix.networks.classifier import Classifier
 from ganmix.training.descent import Descent
 from ganmix.training.device import autocast, compiled
+from ganmix.training.streams import restore
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,8 @@ class SupervisedTrainer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was called."""
-        self.generator.set_state(state["generator"])
-        self.plan_generator.set_state(state["plan_generator"])
+        restore(self.generator, state["generator"])
+        restore(self.plan_generator, state["plan_generator"])
         self.batches.load_state_dict(state["batches"])
         self.descent.load_state_dict(state)
 

@@ -462,6 +462,19 @@ def test_resumed_trainer_continues_to_the_bit(options: dict):
         assert all(torch.equal(expected[key], got[key]) for key in expected)
 
 
+def test_trainer_goes_on_from_a_noise_stream_of_another_kind_of_device(capsys):
+    trainer = build()
+    trainer.step()
+    saved = {**trainer.state_dict(), "noise_generator": torch.arange(16, dtype=torch.uint8)}  # as long as CUDA's
+    records = []
+    for _ in range(2):
+        resumed = build()
+        resumed.load_state_dict(copy.deepcopy(saved))  # an optimiser goes on in the very tensors it is given
+        records.append(resumed.step())
+    assert records[0] == records[1]
+    assert [line[:5] for line in capsys.readouterr().err.splitlines()] == ["note:"] * 2
+
+
 @pytest.mark.parametrize("stage", [0, 1, 2])
 def test_channels_last_gives_the_same_steps(stage: int):
     records, found = [], []

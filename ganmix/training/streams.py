@@ -1,0 +1,28 @@
+"""Random streams that go on where they were saved, also on another kind of device."""
+
+import hashlib
+import sys
+
+import torch
+from torch import Tensor
+
+
+def restore(generator: torch.Generator, state: Tensor) -> None:
+    """Let a stream go on from the state of a saved one.
+
+    The state of another kind of device (of CUDA 16 bytes, of the CPU 5056) says nothing to this one. The stream is then
+    seeded from the SHA-256 of its bytes, so that resuming twice gives the same, and a line on stderr says so.
+
+    Args:
+        state: what `torch.Generator.get_state` returned, uint8.
+    """
+    state = state.cpu()  # torch.load may have moved it to a GPU
+    if len(state) == len(generator.get_state()):
+        generator.set_state(state)
+        return
+    generator.manual_seed(int.from_bytes(hashlib.sha256(state.numpy().tobytes()).digest()[:8], "big"))
+    print(
+        f"note: a random stream was saved on another kind of device than {generator.device.type}; "
+        "it is seeded anew, from its saved state",
+        file=sys.stderr,
+    )
