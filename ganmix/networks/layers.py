@@ -1,4 +1,4 @@
-"""What the generator/discriminator pairs share: first and last layers, initialisation, spectral norm."""
+"""What the generator/discriminator pairs share: first and last layers, initialisation, spectral norm, batch norms."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,3 +54,8 @@ def spectrally_normalise(network: nn.Module) -> None:
     for module in list(network.modules()):
         if isinstance(module, nn.Conv2d | nn.Linear):
             spectral_norm(module)
+
+
+def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """Return all layers of batch norm, whose output for an image in training depends on the others of its batch."""
+    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]

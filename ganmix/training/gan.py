@@ -3,7 +3,8 @@
 Manifold Mixup (arXiv 1806.05236 v1) section 4.4, equations 1 to 3.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from ganmix.data import ImageBatches
 from ganmix.losses import GanLoss
 from ganmix.mixup import MixPlan, discriminator_plan
 from ganmix.networks import Staged
+from ganmix.networks.layers import batch_norms
 from ganmix.training.average import MovingAverage
 from ganmix.training.device import autocast, compiled
 from ganmix.training.streams import restore
@@ -79,19 +81,40 @@ def discriminate(
     """Return the logits [N] of real, fake and each pair's mixes, from one forward.
 
     Args:
-        plan: None: no mixes, and no `pairs`. One that replaces the batch leaves the mixes alone (eq. 1).
+        discriminator: returns one logit for each image, [N] or [N, 1].
+        plan: None: no mixes, and no `pairs`. One that replaces the batch leaves only the mixes (eq. 1).
         apart: True: a forward each for real, fake and mixes, as a discriminator with batch norm needs: its clean terms
-            must not see the mixes. The logits are the same without batch norm.
+            must not see the mixes. The logits are the same without batch norm. Below the mix a batch norm sees real and
+            fake jointly in the pass of the mixes, and its running statistics take in that pass too.
+
+    Raises:
+        ValueError: the discriminator returns another shape.
     """
     batch = torch.cat([real, fake])
     clean = ["real", "fake"] if plan is None or plan.append else []
     if apart and clean:
-        passes = [discriminator(real), discriminator(fake)]
-        logits = torch.cat(passes if plan is None else [*passes, discriminator(batch, plan.replacing())])
+        # Of the batch, and the batch anew: a discriminator that begins in place may write into neither caller's images
+        # nor those of the next pass.
+        passes = [_logits(discriminator, batch[: len(real)]), _logits(discriminator, batch[len(real) :])]
+        if plan is not None:
+            passes.append(_logits(discriminator, torch.cat([real, fake]), plan.replacing()))
+        logits = torch.cat(passes)
     else:
-        logits = discriminator(batch, plan)
+        logits = _logits(discriminator, batch, plan)
     kinds = [*clean, *pairs]
-    return dict(zip(kinds, logits.float().chunk(len(kinds)), strict=True))
+    return dict(zip(kinds, logits.chunk(len(kinds)), strict=True))
+
+
+def _logits(discriminator: Discriminator, images: Tensor, plan: MixPlan | None = None) -> Tensor:
+    """Return the logits of images or of what a plan makes of them, float32 [N]."""
+    logits = discriminator(images, plan)
+    num = len(images) if plan is None else len(plan.a) + plan.append * len(images)
+    if logits.shape not in ((num,), (num, 1)):
+        raise ValueError(
+            f"a discriminator must return one logit for each image, [{num}] or [{num}, 1], got {list(logits.shape)}; "
+            "a map of logits can be reduced to its mean"
+        )
+    return logits.float().reshape(num)
 
 
 def discriminator_terms(
@@ -106,7 +129,8 @@ def discriminator_terms(
             term = loss.fake(f)
         else:
             assert plan is not None
-            term = loss.soft(f, plan.lam[: len(f)] if plan.lam.ndim else plan.lam)
+            lam = plan.to(f.device).lam
+            term = loss.soft(f, lam[: len(f)] if lam.ndim else lam)
         terms[kind] = term.mean()
     return terms
 
@@ -130,17 +154,32 @@ def term_weights(kinds: Iterable[str], labels: str, weights: str) -> dict[str, f
     return {kind: 1 / len(fake) if weights == "balanced" and kind in fake else 1.0 for kind in kinds}
 
 
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Within, no gradients of the weights are computed; what was frozen before stays so afterwards."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
 class GanTrainer:
     """Trains a generator against a discriminator; `step` is one G step after `n_dis` D steps.
 
     Args:
         generator: noise [N, z] -> images [N, C, R, R].
-        discriminator: images -> logits [N], staged (`networks.staged` makes any network so).
+        discriminator: images -> logits [N] or [N, 1], staged (`networks.staged` makes any network so). Parts of it that
+            require no gradient are not trained.
         batches: `next()` returns (real images, labels or None), float [N, C, R, R] on the device, N always the same;
             its state is saved with the trainer's.
         noise_size: z.
         loss: of `losses.GAN_LOSSES`.
         noise_generator: on the device, for the noise. plan_generator: on the CPU, for plans and penalties.
+        apart: see `discriminate`; None: True where D has batch norm. Another layer whose output for an image depends on
+            the rest of its batch is not recognised, like StyleGAN's minibatch standard deviation: it needs True.
         total_steps: G steps over which a linear `decay` of the learning rate reaches 0.
         compile: run both networks through torch.compile, except in penalties, whose double backward it lacks.
         bf16: bfloat16 autocast of both networks; losses and penalties stay in float32.
@@ -162,6 +201,7 @@ class GanTrainer:
         decay: str = "constant",
         total_steps: int,
         ema: float | None = None,
+        apart: bool | None = None,
         noise_generator: torch.Generator,
         plan_generator: torch.Generator,
         bf16: bool = False,
@@ -186,7 +226,7 @@ class GanTrainer:
         self._autocast = partial(autocast, self.device, bf16)
         self._g: Callable[..., Tensor] = compiled(generator) if compile else generator
         self._d: Discriminator = compiled(discriminator) if compile else discriminator
-        self._apart = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in discriminator.modules())
+        self._apart = bool(batch_norms(discriminator)) if apart is None else apart
         self._g_optimizer = torch.optim.Adam(generator.parameters(), lr, betas, fused=True)
         self._d_optimizer = torch.optim.Adam(discriminator.parameters(), lr, betas, fused=True)
         self._ema = MovingAverage(generator, ema) if ema else None
@@ -230,17 +270,16 @@ class GanTrainer:
 
     def generator_step(self, real: Tensor) -> dict[str, Tensor]:
         """One step of G; the real images are used by equation 1 alone, since otherwise G sees no mix."""
-        self.discriminator.requires_grad_(False)  # no gradients of D's weights: a third of its backward
-        with self._autocast():
-            fake = self._g(self._noise(len(real)))
-            if self.mixup is not None and self.mixup.generator_sees_mixes:
-                plan = self._plan(len(real))
-                (term,) = self._terms(self._discriminate(real, fake, plan), plan).values()
-                loss = -term  # Eq. 1: max over g
-            else:
-                loss = self.loss.generator(self._d(fake).float()).mean()
-        norm = self._descend(self._g_optimizer, loss)
-        self.discriminator.requires_grad_(True)
+        with frozen(self.discriminator):  # no gradients of D's weights: a third of its backward
+            with self._autocast():
+                fake = self._g(self._noise(len(real)))
+                if self.mixup is not None and self.mixup.generator_sees_mixes:
+                    plan = self._plan(len(real))
+                    (term,) = self._terms(self._discriminate(real, fake, plan), plan).values()
+                    loss = -term  # Eq. 1: max over g
+                else:
+                    loss = self.loss.generator(self._d(fake).float()).mean()
+            norm = self._descend(self._g_optimizer, loss)
         if self._ema is not None:
             self._ema.update_parameters(self.generator)
         return {"loss_G": loss.detach(), "gradient_norm/G": norm}

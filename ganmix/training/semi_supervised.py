@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ganmix.data import ImageBatches
 from ganmix.mixup import MixPlan
+from ganmix.networks.layers import batch_norms
 from ganmix.training.descent import Descent
 from ganmix.training.streams import restore
 from ganmix.training.supervised import ClassifierPass, MixupSettings
@@ -129,7 +130,7 @@ def fixed_statistics(network: nn.Module, statistics: str) -> Iterator[None]:
     Args:
         statistics: "batch": it normalises by each batch's own; "running": by the running means, as in evaluation mode.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = batch_norms(network)
     before = [(norm.training, norm.track_running_stats) for norm in norms]
     for norm in norms:
         if statistics == "running":

@@ -1,6 +1,7 @@
 import copy
 import io
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -234,6 +235,96 @@ def test_real_images_of_a_discriminator_with_batch_norm_do_not_see_the_fakes():
     assert records[0]["logit/fake"] != records[1]["logit/fake"]
 
 
+class StandardDeviation(nn.Module):
+    """The batch's standard deviation as one more channel, as StyleGAN has it (Karras et al. 2018)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, x.std(0).mean().expand(len(x), 1, *x.shape[2:])], 1)
+
+
+def with_standard_deviation() -> Staged:
+    torch.manual_seed(0)
+    first = nn.Sequential(nn.Conv2d(1, 4, 3, 2, padding=1), nn.LeakyReLU(0.2))
+    head = nn.Sequential(StandardDeviation(), nn.Conv2d(5, 1, 8), nn.Flatten(0))
+    return Staged({"first": first, "head": head})
+
+
+def test_clean_logits_do_not_see_the_mixes_where_passes_apart_are_asked_for():
+    records = [
+        build(discriminator=with_standard_deviation(), apart=apart, mixup=mixup).discriminator_step(real_images())
+        for apart in (True, None)
+        for mixup in (None, MixupSettings((0,), 1.0), MixupSettings((1,), 1.0))
+    ]
+    for key in ("logit/real", "logit/fake"):
+        assert records[0][key] == records[1][key] == records[2][key]
+        assert records[3][key] != records[4][key]
+
+
+def test_one_pass_can_be_asked_for_although_there_is_batch_norm():
+    def logit(apart: bool | None) -> Tensor:
+        torch.manual_seed(0)
+        return build(discriminator=WithBatchNorm(), apart=apart).discriminator_step(real_images())["logit/real"]
+
+    assert logit(None) == logit(True) != logit(False)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_discriminator_that_begins_in_place_leaves_the_callers_images_alone(apart: bool):
+    network = Staged({"first": nn.LeakyReLU(0.2, inplace=True), "head": small_discriminator().double()})
+    reference = Staged({"first": nn.LeakyReLU(0.2), "head": network.stages["head"]})
+    real, fake = torch.randn(2, NUM, 1, 16, 16, dtype=torch.float64)
+    plan = MixupSettings((1,), 1.0).plan(NUM, torch.Generator().manual_seed(0), "cpu")
+    before = real.clone(), fake.clone()
+    for plan_or_none, pairs in ((plan, ("FR", "FF")), (None, ())):
+        got = discriminate(network, real, fake, plan_or_none, pairs, apart)
+        assert torch.equal(real, before[0])
+        assert torch.equal(fake, before[1])
+        torch.testing.assert_close(got, discriminate(reference, real, fake, plan_or_none, pairs, apart))
+
+
+# --- the shape of the logits
+
+
+def with_logits_of(network: Staged, shape: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    return lambda *arguments: shape(network(*arguments))
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("labels", ["fake", "soft"])
+def test_logits_in_a_column_give_the_terms_of_logits_in_a_row(labels: str, apart: bool):
+    network = small_discriminator()
+    column = with_logits_of(network, lambda logits: logits[:, None])
+    real, fake = torch.randn(2, NUM, 1, 16, 16)
+    pairs = ("FR", "FF")
+    plan = MixupSettings((1,), 1.0).plan(NUM, torch.Generator().manual_seed(0), "cpu")
+    row, of_column = (discriminate(d, real, fake, plan, pairs, apart) for d in (network, column))
+    assert all(logits.shape == (NUM,) for logits in of_column.values())
+    torch.testing.assert_close(of_column, row, rtol=0, atol=0)
+    loss = GAN_LOSSES["non_saturating"]
+    expected = discriminator_terms(loss, row, plan, labels)
+    torch.testing.assert_close(discriminator_terms(loss, of_column, plan, labels), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "come"),
+    [
+        (lambda logits: logits[:, None, None, None].expand(-1, 1, 2, 3), r", 1, 2, 3\]"),
+        (lambda logits: logits[:, None].expand(-1, 2), r", 2\]"),
+        (lambda logits: logits[1:], r"\]"),
+        (lambda logits: logits.mean(), r"\[\]"),
+    ],
+    ids=["patches", "two", "too_few", "none"],
+)
+def test_logits_that_are_not_one_for_each_image_are_refused(shape: Callable[[Tensor], Tensor], come: str, apart: bool):
+    plan = MixupSettings((1,), 1.0).plan(NUM, torch.Generator().manual_seed(0), "cpu")
+    images = torch.randn(2, NUM, 1, 16, 16)
+    num = NUM if apart else 4 * NUM
+    message = rf"^a discriminator must return one logit for each image, \[{num}\] or \[{num}, 1\], got \[?.*{come}; "
+    with pytest.raises(ValueError, match=message):
+        discriminate(with_logits_of(small_discriminator(), shape), *images, plan, ("FR", "FF"), apart)
+
+
 # --- the steps
 
 
@@ -292,6 +383,26 @@ def test_generator_step_moves_the_generator_and_its_average_alone(generator_sees
     assert all(moved(networks[0], before[0]))
     assert all(moved(networks[1], before[1]))
     assert not any(moved(networks[2], before[2]))
+
+
+@pytest.mark.parametrize("n_dis", [1, 2])
+def test_frozen_parts_of_the_discriminator_stay_frozen(n_dis: int):
+    trainer = build(n_dis=n_dis, mixup=MixupSettings((0, 1, 2), 1.0))
+    backbone = trainer.discriminator.stages["down1"].requires_grad_(False)
+    before, rest = weights(backbone), weights(trainer.discriminator)
+    for _ in range(3):
+        trainer.step()
+    assert not any(moved(backbone, before))
+    assert sum(moved(trainer.discriminator, rest)) == len(rest) - len(before)
+    assert not any(p.requires_grad for p in backbone.parameters())
+
+
+def test_discriminator_is_thawed_even_after_an_error():
+    trainer = build()
+    trainer._g = None
+    with pytest.raises(TypeError):
+        trainer.generator_step(real_images())
+    assert all(p.requires_grad for p in trainer.discriminator.parameters())
 
 
 def test_generator_step_leaves_no_gradient_on_the_discriminator_and_thaws_it():
