@@ -237,14 +237,19 @@ class GanTrainer:
         return self.generator if self._ema is None else self._ema.module
 
     def step(self) -> dict[str, Tensor]:
-        """Take `n_dis` D steps, each on a fresh real batch, then a G step; return what to record, 0-d tensors."""
+        """Take `n_dis` D steps, each on a fresh real batch, then a G step; return what to record, 0-d tensors.
+
+        What D's steps record is the mean over them.
+        """
         for optimizer in (self._d_optimizer, self._g_optimizer):
             for group in optimizer.param_groups:
                 group["lr"] = self.current_lr
+        records = []
         for _ in range(self.n_dis):
             real, _ = self.batches.next()
-            record = self.discriminator_step(real)
-        record |= self.generator_step(real)
+            records.append(self.discriminator_step(real))
+        means = torch.stack([torch.stack([*record.values()]) for record in records]).mean(0)
+        record = dict(zip(records[0], means.unbind(), strict=True)) | self.generator_step(real)
         self.steps_done += 1
         return record
 
@@ -266,7 +271,7 @@ class GanTrainer:
             terms["penalty"] = self._weighted_penalty(real, fake)
             self._descend(self._d_optimizer, terms["penalty"])
         record = _discriminator_record(terms, logits, norm)
-        return record if plan is None else {**record, "mix/stage": torch.tensor(float(plan.stage))}
+        return record if plan is None else {**record, "mix/stage": torch.full_like(norm, plan.stage)}
 
     def generator_step(self, real: Tensor) -> dict[str, Tensor]:
         """One step of G; the real images are used by equation 1 alone, since otherwise G sees no mix."""

@@ -89,7 +89,7 @@ class SemiSupervisedTrainer:
             "loss": supervised.detach() + pi * consistency.detach(),
             "loss/supervised": supervised.detach(),
             "loss/consistency": consistency.detach(),
-            "consistency_coefficient": torch.tensor(pi),
+            "consistency_coefficient": torch.full_like(consistency.detach(), pi),
         }
 
     def state_dict(self) -> dict[str, Any]:

@@ -427,6 +427,29 @@ def test_each_discriminator_step_has_a_fresh_batch(n_dis: int):
     assert trainer.steps_done == 2
 
 
+@pytest.mark.parametrize("n_dis", [1, 3])
+def test_record_has_the_means_over_all_discriminator_steps(n_dis: int):
+    mixup = MixupSettings((0, 1, 2), 1.0)
+    trainer, alike = (build(n_dis=n_dis, mixup=mixup, penalty=penalty("interpolate", False)) for _ in range(2))
+    batches = MadeBatches()
+    records = [alike.discriminator_step(batches.next()[0]) for _ in range(n_dis)]
+    record = trainer.step()
+    assert record.keys() == records[0].keys() | {"loss_G", "gradient_norm/G"}
+    for key in records[0]:
+        expected = sum(each[key] for each in records) / n_dis
+        torch.testing.assert_close(record[key], expected, rtol=1e-6, atol=1e-7)
+    assert len({each["loss_D/real"].item() for each in records}) == n_dis
+
+
+def test_all_that_a_discriminator_step_records_lies_on_its_device():
+    networks = small_generator().to("meta"), small_discriminator().to("meta")
+    trainer = build(*networks, mixup=MixupSettings((1,), 1.0))
+    trainer._d_optimizer = torch.optim.SGD(networks[1].parameters())  # the fused Adam knows no meta device
+    record = trainer.discriminator_step(real_images().to("meta"))
+    assert "mix/stage" in record
+    assert all(value.device.type == "meta" for value in record.values())
+
+
 @pytest.mark.parametrize("name", PENALTIES)
 @pytest.mark.parametrize("own_step", [False, True])
 def test_penalty_is_a_term_of_the_loss_or_a_second_step(name: str, own_step: bool):

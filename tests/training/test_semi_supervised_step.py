@@ -235,6 +235,18 @@ def test_labelled_images_come_in_a_new_order_and_newly_augmented_in_each_pass():
         assert len(versions.unique(dim=0)) > 6  # of 50 that there are
 
 
+def test_all_that_a_step_records_lies_on_its_device():
+    class OnMeta(MadeBatches):
+        def next(self) -> tuple[Tensor, Tensor | None]:
+            images, labels = super().next()
+            return images.to("meta"), None if labels is None else labels.to("meta")
+
+    trainer = build(small_network().double().to("meta"), labelled=OnMeta(7), unlabelled=OnMeta(8, labelled=False))
+    record = trainer.step()
+    assert "consistency_coefficient" in record
+    assert all(value.device.type == "meta" for value in record.values())
+
+
 # --- the consistency coefficient
 
 
