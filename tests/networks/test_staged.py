@@ -1,10 +1,14 @@
+import copy
 import inspect
+from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from made_classifiers import make_classifier
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from ganmix.mixup import MixPlan, discriminator_plan
 from ganmix.networks import CLASSIFIERS, DISCRIMINATORS, GENERATORS, Staged, is_affine, resolve_stages, staged
@@ -228,6 +232,151 @@ def test_forward_that_does_more_than_its_children_is_found_by_an_example(module:
     assert staged(Sequel(1.0), stages, example=torch.randn(2, 3)).boundaries == ["input", "first"]
 
 
+class InARow(nn.Module):
+    """Runs its children one after the other, and something that they do not show where it is given."""
+
+    def __init__(self, *layers: nn.Module, between: Callable[[Tensor, bool], Tensor] | None = None, **named: nn.Module):
+        super().__init__()
+        for i, layer in enumerate(layers):
+            self.add_module(f"layer{i}", layer)
+        for name, layer in named.items():
+            self.add_module(name, layer)
+        self.between = between
+
+    def forward(self, x: Tensor) -> Tensor:
+        for child in list(self.children()):
+            x = child(x if self.between is None else self.between(x, self.training))
+        return x
+
+
+def test_example_stays_as_it_was_though_the_network_begins_in_place():
+    module, example = InARow(nn.LeakyReLU(0.2, inplace=True), nn.Linear(3, 2)), torch.randn(4, 3)
+    before = example.clone()
+    network = staged(module, ["layer0", "layer1"], example=example)
+    assert torch.equal(example, before)
+    assert torch.equal(network(before.clone()), module(before.clone()))
+
+
+def test_dropout_of_the_forwards_own_is_found_by_an_example():
+    module = InARow(nn.Linear(3, 3), nn.Linear(3, 2), between=lambda x, training: F.dropout(x, 0.9, training))
+    with pytest.raises(ValueError, match="do not compute what the module's forward does in training mode"):
+        staged(module, ["layer0", "layer1"], example=torch.ones(4, 3))
+
+
+def test_mode_that_the_module_keeps_a_child_in_is_found_by_an_example():
+    class WithFixedStatistics(InARow):
+        def train(self, mode: bool = True) -> nn.Module:
+            super().train(mode)
+            self.layer1.eval()
+            return self
+
+    module = WithFixedStatistics(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    with pytest.raises(ValueError, match="do not compute what the module's forward does in training mode"):
+        staged(module, ["layer0", "layer1"], example=torch.randn(4, 3))
+
+
+@pytest.mark.parametrize("num", [1, 4])
+def test_layers_of_dropout_and_batch_norm_are_as_the_forward_has_them(num: int):
+    module = InARow(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 8), nn.Dropout(0.5))
+    before, random = copy.deepcopy(module.state_dict()), torch.get_rng_state()
+    staged(module, ["layer0+layer1", "layer2", "layer3+layer4"], example=torch.randn(num, 3))
+    torch.set_rng_state(random)
+    staged(module, ["layer0+layer1", "layer2", "layer3+layer4"], example=torch.ones(num, 3))
+    assert torch.equal(torch.get_rng_state(), random)
+    torch.testing.assert_close(module.state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["parameter", "buffer"])
+def test_tensor_that_no_child_holds_is_refused_though_it_changes_nothing_yet(kind: str):
+    module = InARow(nn.Linear(3, 3), nn.Linear(3, 2))
+    if kind == "parameter":
+        module.scale = nn.Parameter(torch.ones(1))
+    else:
+        module.register_buffer("scale", torch.ones(1))
+    for example in (None, torch.randn(2, 3)):
+        with pytest.raises(ValueError, match=r"^the module itself holds scale, which no stage would; .*plan\.apply"):
+            staged(module, ["layer0", "layer1"], example=example)
+
+
+def test_parameter_that_the_module_shares_with_a_child_is_accepted():
+    module = InARow(nn.Linear(3, 3), nn.Linear(3, 2))
+    module.first_weight = module.layer0.weight
+    assert len(staged(module, ["layer0", "layer1"], example=torch.randn(2, 3)).boundaries) == 2
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+@pytest.mark.parametrize("normalise", [nn.utils.spectral_norm, nn.utils.weight_norm])
+def test_older_normalisations_of_weights_are_staged_and_left_as_they_were(normalise):
+    torch.manual_seed(0)
+    module = InARow(normalise(nn.Linear(3, 3)), nn.Tanh(), normalise(nn.Linear(3, 2)))
+    x = torch.randn(4, 3)
+    module(x)  # after which a deep copy of it is an error
+    before = copy.deepcopy(module.state_dict())
+    network = staged(module, ["layer0", "layer1", "layer2"], example=x)
+    torch.testing.assert_close(module.state_dict(), before, rtol=0, atol=0)
+    network(x).sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+
+
+def test_two_stages_that_end_in_flatten_have_names_of_their_own():
+    module = InARow(a=nn.Conv2d(1, 2, 3), b=nn.Linear(8, 4), c=nn.Unflatten(1, (1, 4)), d=nn.Linear(4, 1))
+    module.between = lambda x, training: x.flatten(1) if x.ndim > 2 and x.shape[1] == 2 else x
+    stages = ["a+flatten", "b", "c", "d+flatten"]
+    network, x = staged(module, stages), torch.randn(5, 1, 4, 4)
+    assert network.boundaries == ["input", "flatten", "b", "c"]
+    assert torch.equal(network(x), module(x).flatten(1))
+
+
+@pytest.mark.parametrize("name", ["input", "keys", "values", "items", "pop", "type", "forward"])
+def test_stage_whose_name_is_taken_has_one_with_an_underscore(name: str):
+    module = InARow(layer0=nn.Linear(3, 3), layer1=nn.Linear(3, 2))
+    module._modules = {name: module.layer0, f"{name}_": nn.Tanh(), "head": module.layer1}
+    x = torch.randn(2, 3)
+    network = staged(module, [name, f"{name}_", "head"], example=x)
+    assert network.boundaries == ["input", f"{name}_", f"{name}__"]
+    assert torch.equal(network(x), module(x))
+    assert resolve_stages([f"{name}_"], network.boundaries) == [1]
+
+
+def test_stage_called_as_the_input_is_refused():
+    with pytest.raises(ValueError, match="no stage can be called 'input'"):
+        Staged({"input": nn.Linear(3, 3), "head": nn.Linear(3, 2)})
+
+
+@pytest.mark.parametrize(
+    ("module", "example", "message"),
+    [
+        (
+            InARow(nn.Conv2d(1, 2, 3), nn.Linear(8, 4), between=lambda x, _: x if x.shape[1] == 1 else x.flatten(1)),
+            torch.randn(2, 1, 4, 4),
+            r"^the stages in a row cannot run the example in eval mode \(RuntimeError: mat1 and .*\); .*plan\.apply",
+        ),
+        (
+            InARow(
+                nn.LSTM(3, 3, batch_first=True), nn.Tanh(), between=lambda x, _: x[0] if isinstance(x, tuple) else x
+            ),
+            torch.randn(2, 5, 3),
+            r"^the stages in a row cannot run the example in eval mode \(TypeError: .*\); .*plan\.apply",
+        ),
+        (
+            InARow(nn.Tanh(), nn.LSTM(3, 3, batch_first=True)),
+            torch.randn(2, 5, 3),
+            "^the module must return one tensor in eval mode, got tuple",
+        ),
+        (
+            InARow(nn.Tanh(), nn.Linear(3, 2)),
+            torch.randn(2, 5),
+            r"^the module cannot run the example in eval mode \(RuntimeError: mat1 and mat2 .*\)$",
+        ),
+    ],
+    ids=["shape", "tuple_between", "tuple", "example"],
+)
+def test_what_cannot_be_run_is_told_in_a_line(module: nn.Module, example: Tensor, message: str):
+    with pytest.raises(ValueError, match=message) as error:
+        staged(module, ["layer0", "layer1"], example=example)
+    assert "\n" not in str(error.value)
+
+
 # --- is_affine
 
 
@@ -241,6 +390,18 @@ def test_the_input_and_a_bare_convolution_are_affine_images_of_the_input():
 @pytest.mark.parametrize(("name", "k"), [("authors", 2), ("sngan", 1), ("conv", 1)])
 def test_what_lies_after_a_nonlinear_stage_is_not_an_affine_image_of_the_input(name: str, k: int):
     assert not is_affine(build("discriminator", name), k, batch("discriminator"))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_batch_norm_makes_a_boundary_that_is_no_affine_image_of_the_input(training: bool):
+    layers = {"conv": nn.Conv2d(2, 3, 3), "bn": nn.BatchNorm2d(3), "head": nn.Flatten()}
+    network = Staged(layers).train(training)
+    assert [is_affine(network, k, batch("discriminator")) for k in range(3)] == [True, True, False]
+
+
+def test_spectral_norm_leaves_a_convolution_affine():
+    network = Staged({"conv": spectral_norm(nn.Conv2d(2, 3, 3)), "head": nn.Flatten()}).train()
+    assert is_affine(network, 1, batch("discriminator"))
 
 
 def test_asking_for_affinity_leaves_the_network_as_it_was():
