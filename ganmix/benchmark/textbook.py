@@ -61,7 +61,8 @@ def _bottleneck(self: Bottleneck, x: Tensor) -> Tensor:
 
 
 def _conv_stage(self: ConvStage, x: Tensor) -> Tensor:
-    return F.relu(self.bn(self.conv(x)))
+    x = F.relu(self.bn(self.conv(x)))
+    return F.max_pool2d(x, 2) if self.pool else x
 
 
 PLAIN: dict[type[nn.Module], Callable[..., Tensor]] = {

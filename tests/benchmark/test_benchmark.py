@@ -19,7 +19,7 @@ generator: {name: conv, width: 4}
 discriminator: {name: conv, width: 4}
 loss: {name: hinge}
 mixup: {alpha: 0.2}
-training: {steps: 1, batch_size: 4, n_dis: 2}
+training: {steps: 1, batch_size: 4, n_dis: 2, ema: 0.9}
 """
 CLASSIFIER = """\
 data: {name: digits, flip: true, prepare: channels, noise: 0.1, labels_per_class: 5}
@@ -220,6 +220,7 @@ def test_gans_table_has_the_settings_in_every_way(benchmark):
         *("setting", "way", "d_step", "g_step", "iteration", "speedup", "speedup_quartiles", "cost"),
         *("cost_quartiles", "gflop", "gflop_cost"),
     }
+    assert content["config"]["training"]["ema"] is None  # which the textbook has not
     for row in content["rows"]:
         # The median of two rounds is their mean, which is linear.
         assert row["iteration"] == pytest.approx(2 * row["d_step"] + row["g_step"])

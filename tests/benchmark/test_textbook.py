@@ -1,4 +1,5 @@
 import inspect
+from functools import partial
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganmix.benchmark.textbook import PLAIN, TextbookClassifierTrainer, TextbookGanTrainer, mix, numpy_draw, plain_copy
+from ganmix.benchmark.timing import gflop
 from ganmix.losses import GAN_LOSSES
 from ganmix.mixup import MixPlan
 from ganmix.networks import CLASSIFIERS, DISCRIMINATORS, GENERATORS, Classifier, Staged
@@ -21,6 +23,7 @@ NETWORKS = [(role, name) for role, table in TABLES.items() for name in table]
 PAIRS = sorted(GENERATORS.keys() & DISCRIMINATORS.keys())
 CLASSIFIER_SIZES = {
     "conv": ("conv", {"width": 4}),
+    "conv_max_pool": ("conv", {"width": 4, "downsample": "max_pool"}),
     "preact_resnet18": ("preact_resnet", {"depth": 18, "width": 8}),
     "preact_resnet152": ("preact_resnet", {"depth": 152, "width": 8}),
     "wide_resnet": ("wide_resnet", {"depth": 10, "width": 1}),
@@ -65,7 +68,11 @@ def test_plain_copy_computes_the_same_function(role: str, name: str, spectral_no
 
 @pytest.mark.parametrize("name", CLASSIFIER_SIZES)
 def test_plain_copy_of_a_classifier_computes_the_same_function(name: str):
-    assert_plain_copy_computes_the_same(build_classifier(name), batch("classifier", 8))
+    network, images = build_classifier(name), batch("classifier", 8)
+    assert_plain_copy_computes_the_same(network, images)
+    network, images = network.eval().float(), images.float()
+    with torch.no_grad():
+        assert gflop(partial(plain_copy(network), images)) == gflop(partial(network, images)) > 0
 
 
 def test_networks_hold_every_kind_that_is_replaced():
