@@ -64,6 +64,9 @@ class AuthorsDiscriminator(Section):
     """channels of every block"""
     stem: CountOrZero = 0
     """channels of a bare convolution before the first block (16 in the authors' code); 0: none"""
+    flat_bypass: bool = False
+    """a 1x1 convolution, without spectral norm, on the shortcuts of the blocks that keep the size, as in the authors'
+    model_resnet.py; their GAN-GP baseline's model_resnet_old.py has none"""
     spectral_norm: bool = False
     """normalise every weight by its largest singular value"""
 

@@ -23,8 +23,10 @@ GENERATORS: dict[str, Callable[..., Staged]] = {
 
 # name -> the same -> images [N, C, R, R] to logits [N]
 DISCRIMINATORS: dict[str, Callable[..., Staged]] = {
-    "sngan": partial(ResNetDiscriminator, pool="sum", stem=0, residual_gain=math.sqrt(2)),
-    "authors": partial(ResNetDiscriminator, pool="mean", residual_gain=1.0),
+    "sngan": partial(
+        ResNetDiscriminator, pool="sum", stem=0, flat_bypass=False, residual_gain=math.sqrt(2), shortcut_gain=1.0
+    ),
+    "authors": partial(ResNetDiscriminator, pool="mean", residual_gain=1.0, shortcut_gain=math.sqrt(2)),
     "conv": ConvDiscriminator,
 }
 

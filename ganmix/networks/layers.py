@@ -1,5 +1,8 @@
 """What the generator/discriminator pairs share: first and last layers, initialisation, spectral norm, batch norms."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -35,24 +38,31 @@ def num_doublings(resolution: int) -> int:
     return resolution.bit_length() - 3
 
 
-def initialise(network: nn.Module, residual_gain: float = 1.0) -> None:
-    """Glorot uniform weights and zero biases; `residual_gain` for the convolutions `conv1`, `conv2` of blocks."""
-    for name, module in network.named_modules():
+def initialise(network: nn.Module, gains: Mapping[str, float] = MappingProxyType({})) -> None:
+    """Give every layer zero biases and Glorot uniform weights.
+
+    Args:
+        gains: of the layers whose path ends so, ".conv1"; of the others 1.
+    """
+    for path, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            residual = name.endswith((".conv1", ".conv2"))
-            nn.init.xavier_uniform_(module.weight, residual_gain if residual else 1.0)
+            gain = next((gain for end, gain in gains.items() if path.endswith(end)), 1.0)
+            nn.init.xavier_uniform_(module.weight, gain)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 
 
-def spectrally_normalise(network: nn.Module) -> None:
+def spectrally_normalise(network: nn.Module, but: tuple[str, ...] = ()) -> None:
     """Divide the weight of every convolution and linear layer by its largest singular value (Miyato et al. 2018).
 
     One power iteration a forward in training mode. A folded convolution (resample.py) is normalised by its 3x3 weight,
     as the textbook form is.
+
+    Args:
+        but: leave out the layers whose path ends so.
     """
-    for module in list(network.modules()):
-        if isinstance(module, nn.Conv2d | nn.Linear):
+    for path, module in list(network.named_modules()):
+        if isinstance(module, nn.Conv2d | nn.Linear) and not path.endswith(but):
             spectral_norm(module)
 
 

@@ -1,5 +1,7 @@
 """The residual pair of SN-GAN (Miyato et al. 2018, arXiv 1802.05957, table 3), and its relatives by number and flag."""
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -27,15 +29,17 @@ class UpBlock(nn.Module):
 class DownBlock(nn.Module):
     """ReLU, conv, ReLU, conv, pool; `first` leaves out the first ReLU, `down` False leaves out the pooling.
 
+    The shortcut pools and has a 1x1 convolution; without pooling it is bare, or with `flat_bypass` that convolution.
     The first ReLU is not in place: the shortcut, and a mix at this boundary, still need what came in.
     """
 
-    def __init__(self, in_channels: int, channels: int, *, first: bool, down: bool):
+    def __init__(self, in_channels: int, channels: int, *, first: bool, down: bool, flat_bypass: bool):
         super().__init__()
         self.first = first
         self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1)
         self.conv2 = ConvDownsample2d(channels, channels) if down else nn.Conv2d(channels, channels, 3, padding=1)
-        self.shortcut = DownsampleShortcut(nn.Conv2d(in_channels, channels, 1)) if down else nn.Identity()
+        bypass = nn.Conv2d(in_channels, channels, 1) if down or flat_bypass else nn.Identity()
+        self.shortcut = DownsampleShortcut(bypass) if down else bypass
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(x if self.first else F.relu(x))
@@ -81,7 +85,7 @@ class ResNetGenerator(Staged):
     ):
         blocks = {f"block{i + 1}": UpBlock(width, conv_shortcut) for i in range(num_doublings(resolution))}
         super().__init__({"noise": FromNoise(z, width), **blocks, "image": ToImage(width, image_channels)})
-        initialise(self, residual_gain)
+        initialise(self, {".conv1": residual_gain, ".conv2": residual_gain})
         if spectral_norm:
             spectrally_normalise(self)
 
@@ -94,6 +98,9 @@ class ResNetDiscriminator(Staged):
         pool: 'sum' or 'mean' over the last pixels.
         stem: channels of a bare 3x3 convolution before the first block, 0 for none. Its output is an affine image
             of the input, so that mixing there is input mixup.
+        flat_bypass: a 1x1 convolution on the shortcuts of the blocks that keep the size too, as in the Manifold Mixup
+            authors' model_resnet.py: it starts as PyTorch has it and is never spectrally normalised.
+        shortcut_gain: gain of the 1x1 convolutions of the blocks that pool.
     """
 
     def __init__(
@@ -104,15 +111,21 @@ class ResNetDiscriminator(Staged):
         width: int,
         pool: str,
         stem: int,
+        flat_bypass: bool,
         residual_gain: float,
+        shortcut_gain: float,
         spectral_norm: bool,
     ):
         stages: dict[str, nn.Module] = {"conv": nn.Conv2d(image_channels, stem, 3, padding=1)} if stem else {}
         num_down = max(1, num_doublings(resolution) - 1)
         for i in range(num_down + 2):
             in_channels = width if i else stem or image_channels
-            stages[f"block{i + 1}"] = DownBlock(in_channels, width, first=i == 0, down=i < num_down)
+            down = i < num_down
+            stages[f"block{i + 1}"] = DownBlock(in_channels, width, first=i == 0, down=down, flat_bypass=flat_bypass)
         super().__init__({**stages, "head": PooledLogit(width, pool)})
-        initialise(self, residual_gain)
+        # PyTorch's default is Glorot's with gain 1 / sqrt(3) where as many channels go out as come in.
+        flat_gain = 1 / math.sqrt(3)
+        residual = {".conv1": residual_gain, ".conv2": residual_gain}
+        initialise(self, {**residual, ".shortcut.conv": shortcut_gain, ".shortcut": flat_gain})
         if spectral_norm:
-            spectrally_normalise(self)
+            spectrally_normalise(self, but=(".shortcut",))

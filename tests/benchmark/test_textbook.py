@@ -17,7 +17,7 @@ from ganmix.training.gan import GanTrainer, MixupSettings
 from ganmix.training.supervised import ClassifierPass, SupervisedTrainer
 from ganmix.training.supervised import MixupSettings as ClassifierMixup
 
-TINY = {"z": 5, "width": 4, "stem": 3, "spectral_norm": False}
+TINY = {"z": 5, "width": 4, "stem": 3, "flat_bypass": True, "spectral_norm": False}
 TABLES = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}
 NETWORKS = [(role, name) for role, table in TABLES.items() for name in table]
 PAIRS = sorted(GENERATORS.keys() & DISCRIMINATORS.keys())

@@ -3,12 +3,13 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganmix.networks import DISCRIMINATORS, GENERATORS, Staged
 from ganmix.networks.resample import ConvDownsample2d, UpsampleConv2d
 
-TINY = {"z": 5, "width": 4, "stem": 3, "spectral_norm": False}
+TINY = {"z": 5, "width": 4, "stem": 3, "flat_bypass": False, "spectral_norm": False}
 TABLES = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}
 NETWORKS = [(role, name) for role, table in TABLES.items() for name in table]
 for_every_network = pytest.mark.parametrize(("role", "name"), NETWORKS)
@@ -38,6 +39,8 @@ def num_parameters(network: nn.Module) -> int:
         ("discriminator", "sngan", {"width": 128}, 1_053_825),
         ("generator", "authors", {"z": 62, "width": 128}, 1_019_779),
         ("discriminator", "authors", {"width": 128, "stem": 0}, 1_053_825),
+        ("discriminator", "authors", {"width": 128, "stem": 0, "flat_bypass": True}, 1_086_849),
+        ("discriminator", "authors", {"width": 128, "stem": 16, "flat_bypass": True}, 1_103_937),
     ],
 )
 def test_parameters_are_as_many_as_the_originals(role: str, name: str, keys: dict[str, int], expected: int):
@@ -133,14 +136,60 @@ def test_without_spectral_norm_weights_are_free(role: str, name: str):
     assert not any(torch.nn.utils.parametrize.is_parametrized(layer) for layer in layers)
 
 
+def gain_of(name: str, path: str) -> float:
+    """What multiplies Glorot's standard deviation in a layer, by its path."""
+    if path.endswith((".conv1", ".conv2")):
+        return math.sqrt(2) if name == "sngan" else 1.0
+    if path.endswith(".shortcut"):  # of PyTorch's default, whose standard deviation is 1 / sqrt(3 fan_in)
+        return 1 / math.sqrt(3)
+    return math.sqrt(2) if path.endswith(".shortcut.conv") and name == "authors" else 1.0
+
+
 @for_every_network
-def test_biases_start_at_zero_and_weights_at_glorots_variance(role: str, name: str):
-    network = build(role, name, width=32, z=64, stem=16)
-    gain = math.sqrt(2) if name == "sngan" else 1.0
+def test_biases_start_at_zero_and_weights_at_glorots_variance_times_the_gain(role: str, name: str):
+    network = build(role, name, width=32, z=64, stem=16, flat_bypass=True)
     for path, layer in network.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             assert not layer.bias.any()
             fan = sum(layer.weight.shape[:2]) * layer.weight[0, 0].numel()
-            expected = (gain if path.endswith((".conv1", ".conv2")) else 1.0) * math.sqrt(2 / fan)
+            expected = gain_of(name, path) * math.sqrt(2 / fan)
             tolerance = 4 / math.sqrt(layer.weight.numel())  # several standard errors of a standard deviation
             assert layer.weight.std(correction=0).item() == pytest.approx(expected, rel=tolerance)
+
+
+def authors_logits(network: Staged, images: Tensor, stem: bool) -> Tensor:
+    """The function of the authors' model_resnet.py, written plainly, from our weights."""
+    weights = dict(network.named_parameters())
+
+    def conv(x: Tensor, path: str) -> Tensor:
+        weight = weights[f"stages.{path}.weight"]
+        return F.conv2d(x, weight, weights[f"stages.{path}.bias"], padding=weight.shape[2] // 2)
+
+    x = conv(images, "conv") if stem else images
+    for block in ("block1", "block2", "block3", "block4"):
+        down = block in ("block1", "block2")
+        h = conv(x if block == "block1" else x.relu(), f"{block}.conv1")
+        h = conv(h.relu(), f"{block}.conv2")
+        bypass = conv(x, f"{block}.shortcut.conv" if down else f"{block}.shortcut")
+        x = F.avg_pool2d(h + bypass, 2) if down else h + bypass
+    pooled = F.avg_pool2d(x.relu(), 8).flatten(1)
+    return F.linear(pooled, weights["stages.head.linear.weight"], weights["stages.head.linear.bias"])[:, 0]
+
+
+@pytest.mark.parametrize("stem", [0, 3])
+def test_discriminator_with_flat_bypasses_is_the_authors_function(stem: int):
+    network = build("discriminator", "authors", 32, stem=stem, flat_bypass=True).double()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(parameter.numel()))
+    images = batch("discriminator", 4, 32).double()
+    logits = network(images)
+    torch.testing.assert_close(logits, authors_logits(network, images, stem > 0), rtol=1e-9, atol=1e-9)
+    assert logits.std() > 0.01
+
+
+def test_flat_bypasses_alone_are_free_of_spectral_norm():
+    network = build("discriminator", "authors", 32, stem=0, flat_bypass=True, spectral_norm=True)
+    layers = {path: m for path, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    free = {path for path, layer in layers.items() if not nn.utils.parametrize.is_parametrized(layer)}
+    assert free == {"stages.block3.shortcut", "stages.block4.shortcut"}
+    assert len(layers) == 13

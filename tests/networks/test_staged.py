@@ -13,7 +13,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from ganmix.mixup import MixPlan, discriminator_plan
 from ganmix.networks import CLASSIFIERS, DISCRIMINATORS, GENERATORS, Staged, is_affine, resolve_stages, staged
 
-TINY = {"z": 5, "width": 4, "stem": 3, "spectral_norm": False}
+TINY = {"z": 5, "width": 4, "stem": 3, "flat_bypass": False, "spectral_norm": False}
 TABLES = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}
 NETWORKS = [(role, name) for role, table in {**TABLES, "classifier": CLASSIFIERS}.items() for name in table]
 for_every_network = pytest.mark.parametrize(("role", "name"), NETWORKS)
