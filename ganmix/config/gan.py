@@ -202,9 +202,9 @@ class PaperRow(Section):
     inception: PositiveFloat
     """Inception score"""
     inception_std: PositiveFloat
-    """its +-: over 10 splits, averaged over 3 runs"""
-    fid: PositiveFloat
-    """FID"""
+    """its +-: over 10 splits, averaged over 3 runs; of a row that the paper quotes, as printed"""
+    fid: PositiveFloat | None = None
+    """FID; null: the paper prints none"""
 
 
 class GanConfig(RunConfig):

@@ -61,8 +61,8 @@ class GanRun(Run):
         row = self.config.paper
         if row is None:
             return None
-        values, spreads = {"IS": row.inception, "FID": row.fid}, {"IS": row.inception_std}
-        return Paper("Table 6", "CIFAR-10, Inception", row.row, values, spreads, "over splits")
+        values = {"IS": row.inception} | ({} if row.fid is None else {"FID": row.fid})
+        return Paper("Table 6", "CIFAR-10, Inception", row.row, values, {"IS": row.inception_std}, "over splits")
 
     def sample_grid(self) -> tuple[int, Path] | None:
         """Return the last grid of generated images and its step."""

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ganmix.errors import UserError
 from ganmix.report import write_report
+from ganmix.report.tables import NONE
 
 HINGE, WASSERSTEIN = "loss.name=hinge", "loss.name=wasserstein"
 EVIL = "<script>alert(1)</script> & 'x' | $y$"
@@ -351,3 +352,18 @@ def test_nothing_scored_is_an_error_that_says_what_would_score(tmp_path):
 def test_no_run_is_an_error(tmp_path):
     with pytest.raises(UserError, match="there is no run here"):
         write_report([tmp_path], tmp_path / "report")
+
+
+def test_row_without_a_fid_in_the_paper_has_a_dash_beside_others(tmp_path):
+    row = "paper={{row: {}, inception: {}, inception_std: 0.08{}}}"
+    make_run(tmp_path / "runs" / "quoted", row.format("WGAN-GP", 7.86, ""), "loss.name=wasserstein", fid={3000: 1.0})
+    make_run(tmp_path / "runs" / "gan", row.format("GAN-GP", 7.3, ", fid: 30.2"), fid={3000: 2.0})
+    _, markdown, rows = report_of(tmp_path / "runs", tmp_path)
+    papers = {(row["group"], row["score"]): row["paper_value"] for row in rows if row["score"].endswith(("IS", "FID"))}
+    assert papers == {
+        ("gan", "digits-IS"): "7.3",
+        ("gan", "digits-FID"): "30.2",
+        ("quoted", "digits-IS"): "7.86",
+        ("quoted", "digits-FID"): "",
+    }
+    assert f"| WGAN-GP (`quoted`) | 9.00 | 1.00 | 1 | 7.86 ± 0.08 | {NONE} |" in markdown
