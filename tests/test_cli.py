@@ -211,3 +211,70 @@ def test_data_that_cannot_be_had_is_one_line(gan, tmp_path, capsys):
     (line,) = refused([gan, data, f"run.dir={tmp_path / 'run'}"], capsys)
     assert "nowhere" in line
     assert not (tmp_path / "run").exists()
+
+
+PAPER = {
+    "gan": "paper: {row: A row, inception: 8, inception_std: 0.1}\n",
+    "classifier": "paper: {table: Table 1, row: A row, values: {accuracy: 95}}\n",
+}
+
+
+@pytest.fixture
+def paper(program):
+    """The function of a program, the model of its config and a config that repeats a row of the paper."""
+    train, model, path = program
+    path.write_text(path.read_text() + PAPER[path.stem])
+    return train, model, path
+
+
+def resolved(train, model, path, *overrides, capsys):
+    """The config that --dry-run prints, and the lines of stderr."""
+    assert train([str(path), *overrides, "--dry-run"]) == 0
+    captured = capsys.readouterr()
+    printed = path.with_name("printed.yaml")
+    printed.write_text(captured.out)
+    return read_config(model, printed), captured.err.splitlines()
+
+
+def test_override_of_the_method_drops_the_papers_row_and_says_so(paper, capsys):
+    config, (line,) = resolved(*paper, "training.lr=1", "training.batch_size=5", capsys=capsys)
+    assert config.paper is None
+    assert (config.training.batch_size, config.training.lr) == (5, 1)
+    expected = f"note: training.batch_size differs from {paper[2]}, so this run does not repeat the paper's row"
+    assert line == f"{expected}; it has paper=null"
+
+
+@pytest.mark.parametrize("override", ["run.seed=1", "device.name=cpu", "logging.scalars_every=1", "data.root=there"])
+def test_override_of_the_surroundings_keeps_the_papers_row(override, paper, capsys):
+    config, lines = resolved(*paper, override, capsys=capsys)
+    assert config.paper.row == "A row"
+    assert lines == []
+
+
+def test_papers_row_that_is_given_is_kept(paper, capsys):
+    config, lines = resolved(*paper, "training.lr=1", "paper.row=Another", capsys=capsys)
+    assert config.paper.row == "Another"
+    assert lines == []
+
+
+@pytest.mark.parametrize(("overrides", "dropped"), [(["training.lr=1"], True), (["logging.scalars_every=1"], False)])
+def test_every_seed_drops_the_papers_row_where_the_first_line_said_so(
+    overrides, dropped, paper, capsys, tmp_path, monkeypatch
+):
+    calls = []
+    monkeypatch.setattr("ganmix.runs.seeds.run_seeds", lambda *arguments: calls.append(arguments) or 0)
+    train, _, path = paper
+    assert train([str(path), *overrides, f"run.dir={tmp_path}", "--seeds", "0", "1"]) == 0
+    ((_, _, passed, folder, seeds, _),) = calls
+    assert passed == [*overrides, f"run.dir={tmp_path}", *(["paper=null"] if dropped else [])]
+    assert (folder, seeds) == (tmp_path, [0, 1])
+    assert len(capsys.readouterr().err.splitlines()) == dropped
+
+
+def test_runs_folder_has_no_row_that_its_method_lacks(gan, tmp_path, capsys):
+    gan.write_text(GAN + PAPER["gan"])
+    for override, row in (("training.lr=1e-3", None), ("logging.scalars_every=1", "A row")):
+        folder = tmp_path / (row or "none")
+        assert train_gan([str(gan), override, f"run.dir={folder}", "device.name=cpu"]) == 0
+        config = read_config(GanConfig, folder / "config.yaml")
+        assert (config.paper and config.paper.row) == row

@@ -1,6 +1,7 @@
 """`train_gan.py` and `train_classifier.py`: read a config, hand it over."""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -9,6 +10,7 @@ from ganmix.cli.common import exit_status
 from ganmix.config.base import Section
 from ganmix.config.common import RunConfig
 from ganmix.config.describe import describe, json_schema
+from ganmix.config.method import key_off_the_papers_row
 from ganmix.config.reader import dump_config, read_config
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -73,7 +75,13 @@ def _train(
         parser.error("a config is needed")
 
     def work() -> int | None:
-        config = read_config(model, options.config, options.overrides)
+        overrides = options.overrides
+        config = read_config(model, options.config, overrides)
+        if (key := key_off_the_papers_row(config, options.config, overrides)) is not None:
+            no_row = f"{key} differs from {options.config}, so this run does not repeat the paper's row"
+            print(f"note: {no_row}; it has paper=null", file=sys.stderr)
+            overrides = [*overrides, "paper=null"]
+            config = read_config(model, options.config, overrides)
         if options.dry_run:
             print(dump_config(config), end="")
         elif options.seeds:
@@ -82,7 +90,7 @@ def _train(
 
             verb = program.removesuffix(".py").replace("_", "-")
             folder = run_path(config.run.dir, options.config)
-            return run_seeds(verb, options.config, options.overrides, folder, options.seeds, options.jobs)
+            return run_seeds(verb, options.config, overrides, folder, options.seeds, options.jobs)
         else:
             run(config, options.config)
         return None

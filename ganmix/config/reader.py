@@ -68,6 +68,11 @@ def differences(old: Section, new: Section) -> list[tuple[str, Any, Any]]:
 
     A section that is there on one side only is one entry.
     """
+    return tree_differences(old.model_dump(), new.model_dump())
+
+
+def tree_differences(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """What `differences` finds, between two configs as mappings."""
 
     def compare(key: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
         if isinstance(before, dict) and isinstance(after, dict):
@@ -76,7 +81,7 @@ def differences(old: Section, new: Section) -> list[tuple[str, Any, Any]]:
         elif before != after:
             yield key, before, after
 
-    return list(compare("", old.model_dump(), new.model_dump()))
+    return list(compare("", old, new))
 
 
 class _Place(NamedTuple):

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ganmix.report.groups import Group, method_keys
+from ganmix.config.method import method_keys
+from ganmix.report.groups import Group
 
 ABSENT = "\N{EN DASH}"
 
@@ -11,8 +12,7 @@ ABSENT = "\N{EN DASH}"
 def config_differences(groups: Sequence[Group]) -> list[tuple[str, list[str]]]:
     """Return the dotted keys that differ between groups, each with the groups' values.
 
-    A section that some groups lack is one row, in words. What is no difference is said by
-    `groups.method_keys`.
+    A section that some groups lack is one row, in words. What is no difference is said by `method_keys`.
     """
     rows: list[tuple[str, list[str]]] = []
 

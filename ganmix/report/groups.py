@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ganmix.config.classifier import ClassifierConfig
 from ganmix.config.gan import GanConfig
+from ganmix.config.method import method_keys
 from ganmix.errors import UserError
 from ganmix.report.kinds import Paper, Run
 
@@ -103,12 +103,6 @@ def group_runs(runs: Sequence[Run], baseline: str | None = None) -> list[Group]:
         if key != head:
             family.append(make(key, heads[head]))
     return [group for family in families.values() for group in family]
-
-
-def method_keys(config: GanConfig | ClassifierConfig) -> dict[str, Any]:
-    """Return what of a config is the method: all but its seed and where and how it runs, is watched and scored."""
-    elsewhere = {"run": True, "device": True, "logging": True, "evaluation": True, "paper": True}
-    return config.model_dump(mode="json", exclude={**elsewhere, "data": {"root"}})
 
 
 def mixes(run: Run) -> bool:
