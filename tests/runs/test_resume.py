@@ -29,7 +29,7 @@ MORE = {
     "wasserstein and mixes at all depths": [
         "loss.name=wasserstein",
         "penalty={name: interpolate, weight: 10, own_step: true}",
-        "mixup={stages: [0, 1, 2, 3, 4], lam_per: batch, labels: soft}",
+        "mixup={stages: [0, 1, 2, 3, 4], lam_per: batch, labels: soft, clamp: false}",
     ],
 }
 RUNS = {name: [str(CONFIGS / "table6" / f"{name}.yaml")] for name in TABLE_6} | {
