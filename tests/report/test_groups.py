@@ -135,7 +135,7 @@ def test_unreadable_configs_and_logs_are_errors_by_name(tmp_path):
     (make_run(tmp_path / "b", FR) / "config.yaml").write_text("data: {name: digits}\n")
     with pytest.raises(UserError) as error:
         read_runs([tmp_path])
-    assert error.value.problems[0].startswith(f"{run / 'scores.jsonl'}: not a log")
+    assert error.value.problems[0].startswith(f"{run / 'scores.jsonl'}:1: expected a JSON object with a step")
     assert error.value.problems[1].startswith(f"{tmp_path / 'b' / 'config.yaml'}")
 
 

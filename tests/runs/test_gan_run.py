@@ -93,7 +93,7 @@ def test_run_folder_holds_what_it_should(finished):
     event_files = {file for file in files if file.startswith("events.out.tfevents.")}
     assert event_files
     assert files - event_files == {
-        *("config.yaml", "metrics.jsonl", "scores.jsonl", "sessions.jsonl", ".lock"),
+        *("config.yaml", "metrics.jsonl", "scores.jsonl", "sessions.jsonl", ".lock", ".logs.lock"),
         *(f"samples/{name}" for name in samples),
         *(f"checkpoints/{name}" for name in checkpoints),
     }

@@ -2,6 +2,8 @@ import errno
 import io
 import os
 import resource
+import threading
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import torch
 
 from ganmix.errors import UserError
 from ganmix.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
-from ganmix.training.run_folder import append_line, forget_after, read_lines
+from ganmix.training.run_folder import RunFolder, append_line, forget_after, read_lines
 
 
 class CreatesFile:
@@ -174,3 +176,68 @@ def test_processes_that_write_the_same_file_do_not_disturb_each_other(tmp_path, 
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert path.read_bytes() in contents
     assert [*path.parent.iterdir()] == [path]
+def test_a_line_is_appended_in_place_of_one_cut_short(tmp_path):
+    log = tmp_path / "log.jsonl"
+    append_line(log, {"step": 1})
+    whole = log.read_text()
+    for torn in ('{"st', '{"step": 3}', "\N{SNOWMAN}"):
+        log.write_text(whole + torn)
+        append_line(log, {"step": 2})
+        assert log.read_text() == whole + '{"step": 2}\n'
+    log.write_text('{"st')
+    append_line(log, {"step": 2})
+    assert read_lines(log) == [{"step": 2}]
+
+
+def test_a_line_that_does_not_fit_on_the_disk_leaves_the_log_as_it_was(tmp_path):
+    log = tmp_path / "log.jsonl"
+    append_line(log, {"step": 1, "text": "x" * 4000})
+    before = log.read_bytes()
+    with pytest.raises(OSError, match="too large") as error, no_space_beyond_4_kb():
+        append_line(log, {"step": 2, "text": "y" * 1000})
+    assert error.value.filename == str(log)
+    assert log.read_bytes() == before
+    append_line(log, {"step": 3})
+    assert [line["step"] for line in read_lines(log)] == [1, 3]
+
+
+@pytest.mark.parametrize("line", ['{"step": 2, "lo', '{"loss": 1}', "[1, 2]", '{"step": "2"}', "\xff\xfe", "[" * 10**5])
+def test_a_damaged_line_is_named(line, tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b'{"step": 1}\n' + line.encode("latin-1") + b'\n{"step": 3}\n')
+    before = log.read_bytes()
+    for work in (read_lines, lambda log: forget_after(log, 1)):
+        with pytest.raises(UserError) as error:
+            work(log)
+        (problem,) = error.value.problems
+        assert problem.startswith(f"{log}:2: expected a JSON object with a step, got '")
+        assert "\n" not in problem
+    assert log.read_bytes() == before
+
+
+def test_a_line_that_is_appended_while_others_are_forgotten_is_not_lost(tmp_path, monkeypatch):
+    log = tmp_path / "log.jsonl"
+    for step in (1, 2):
+        append_line(log, {"step": step})
+    appending = threading.Thread(target=append_line, args=(log, {"step": 3}))
+
+    def write_meanwhile(path, content):
+        appending.start()
+        appending.join(0.2)  # it waits for longer
+        write_atomically(path, content)
+
+    monkeypatch.setattr("ganmix.training.run_folder.write_atomically", write_meanwhile)
+    forget_after(log, 1)
+    appending.join()
+    assert [line["step"] for line in read_lines(log)] == [1, 3]
+
+
+def test_a_lock_that_is_a_link_leaves_its_target(tmp_path):
+    target = tmp_path / "target"
+    target.write_text("precious")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(target)
+    with RunFolder(tmp_path / "run"):
+        assert target.read_text() == "precious"
+
+
