@@ -60,12 +60,14 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
     """Return the run folders that are, or lie anywhere below, the paths given; each once, in order of their names.
 
     Raises:
+    Below a run there may be others: `--seeds` trains into seed-N below the folder of a single training.
+
         UserError: there is none at or below one of them.
     """
     found: dict[Path, None] = {}
     problems = []
     for path in paths:
-        here = [path] if (path / CONFIG).is_file() else sorted(file.parent for file in path.rglob(CONFIG))
+        here = sorted(file.parent for file in path.rglob(CONFIG))
         if not here:
             problems.append(f"{path}: there is no run here, no folder with a {CONFIG}")
         found |= dict.fromkeys(here)

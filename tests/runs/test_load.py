@@ -143,11 +143,11 @@ def make_run(folder, text=None):
 def test_runs_are_found_at_and_below_the_paths_each_once_in_order(tmp_path):
     names = ("b", "a/two", "a/one", "a/deep/er/three")
     runs = {name: make_run(tmp_path / name) for name in names}
-    make_run(tmp_path / "b" / "inside")  # of a run, not a run beside it
+    inside = make_run(tmp_path / "b" / "seed-0")  # below a run, as --seeds trains it after a single training
     below_a = [runs["a/deep/er/three"], runs["a/one"], runs["a/two"]]
     assert find_runs([tmp_path / "a"]) == below_a
-    assert find_runs([tmp_path / "b", tmp_path / "a"]) == [runs["b"], *below_a]
-    assert find_runs([runs["a/two"], tmp_path / "a", runs["b"]]) == [runs["a/two"], *below_a[:2], runs["b"]]
+    assert find_runs([tmp_path / "b", tmp_path / "a"]) == [runs["b"], inside, *below_a]
+    assert find_runs([runs["a/two"], tmp_path / "a", runs["b"]]) == [runs["a/two"], *below_a[:2], runs["b"], inside]
 
 
 def test_every_path_without_a_run_is_named(tmp_path):
