@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import safetensors.torch
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ganmix.networks.prepare import PREPARATIONS
@@ -66,8 +65,8 @@ class Classifier(Staged):
         return features, self.stages["linear"](features)
 
 
-def save_classifier(path: Path, network: Classifier, recipe: dict[str, Any]) -> None:
-    """Write weights, settings and the recipe (config and result) that made them, as one safetensors file.
+def classifier_file(network: Classifier, recipe: dict[str, Any]) -> bytes:
+    """Return weights, settings and the recipe (config and result) that made them, as a safetensors file.
 
     Raises:
         ValueError: its preparation is none of `PREPARATIONS`, so that the file could not be read.
@@ -77,18 +76,19 @@ def save_classifier(path: Path, network: Classifier, recipe: dict[str, Any]) -> 
         _entry(PREPARATIONS, preparation, "preparation")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     metadata = {"settings": json.dumps(network.settings), "recipe": json.dumps(recipe)}
-    save_file(tensors, path, metadata)
+    content: bytes = safetensors.torch.save(tensors, metadata)
+    return content
 
 
 def load_classifier(path: Path) -> Classifier:
-    """Read what `save_classifier` wrote; in eval mode, on the CPU.
+    """Read a file with what `classifier_file` returned; in eval mode, on the CPU.
 
     Raises:
         ValueError: the network or its preparation is of a kind unknown here.
     """
     from ganmix.networks import CLASSIFIERS  # which are subclasses of what this file defines
 
-    with safe_open(path, framework="pt") as file:
+    with safetensors.safe_open(path, framework="pt") as file:
         settings = json.loads(file.metadata()["settings"])
     name, preparation = settings.pop("name", "conv"), settings.pop("prepare", None)  # the oldest files say neither
     prepare = None
@@ -98,7 +98,7 @@ def load_classifier(path: Path) -> Classifier:
     # Its random initial weights are overwritten; the caller's draws must not move.
     with torch.random.fork_rng(devices=[]):
         network: Classifier = _entry(CLASSIFIERS, name, "classifier")(**settings, prepare=prepare)
-    network.load_state_dict(load_file(path))
+    network.load_state_dict(safetensors.torch.load_file(path))
     return network.eval()
 
 

@@ -1,12 +1,15 @@
 """A classifier config made into a running training: built, resumed, watched, evaluated, written as a network."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from ganmix.config.classifier import ClassifierConfig, LabelledData, Mixup
 from ganmix.data import NUM_CLASSES, ImageData, augment, check_labels, split_images
@@ -15,11 +18,10 @@ from ganmix.evaluation.accuracy import clean_scores
 from ganmix.evaluation.extractors import sha256_of
 from ganmix.evaluation.modes import evaluating
 from ganmix.networks import CLASSIFIERS, PREPARATIONS, prepare_for, resolve_stages
-from ganmix.networks.classifier import Classifier, save_classifier
+from ganmix.networks.classifier import Classifier, classifier_file
 from ganmix.runs.common import (
     AUGMENTATION,
     build_batches,
-    check_same_run,
     child_seeds,
     image_shape,
     introduce,
@@ -32,9 +34,11 @@ from ganmix.runs.common import (
     training_images,
     write_config,
 )
+from ganmix.runs.identity import check_same_run, check_steps, identity_of, more_steps
 from ganmix.runs.tensorboard import show_config, show_result
-from ganmix.training.checkpoint import BEST, LATEST, load_checkpoint, save_checkpoint
+from ganmix.training.checkpoint import BEST, last_checkpoint, load_checkpoint, save_checkpoint, write_atomically
 from ganmix.training.descent import Descent, DescentSettings
+from ganmix.training.identity import Identity
 from ganmix.training.loop import Action, resume, train
 from ganmix.training.recorder import Recorder
 from ganmix.training.run_folder import RunFolder, append_line, read_lines
@@ -74,16 +78,17 @@ def run_classifier(config: ClassifierConfig, config_path: Path) -> None:
     images = read_images(config)
     steps_an_epoch = epoch_steps(config, images)
     steps = config.training.steps or (config.training.epochs or 0) * steps_an_epoch
+    identity = identity_of(config, _trained_on(images))
     path = run_path(config.run.dir, config_path)
-    to_resume = (path / "checkpoints" / LATEST).exists()
+    to_resume = last_checkpoint(path / "checkpoints") is not None
     trainer = build_trainer(config, images, steps, steps_an_epoch, device, to_resume=to_resume)
     with RunFolder(path) as folder:
-        # The learning rate falls over the steps.
-        check_same_run(folder, config, also_fixed=["training.steps", "evaluation.select"])
-        recorder_state = resume(folder, trainer)
+        check_same_run(folder, config, also_fixed=["evaluation.select"])
+        recorder_state = resume(folder, trainer, identity, checkpoint_every=config.logging.checkpoint_every)
+        check_steps(folder, trainer.steps_done, steps)
         exported = folder.path / EXPORTED
-        if trainer.steps_done >= steps and exported.exists():
-            say(f"{folder.path} is finished ({trainer.steps_done} steps)")
+        if trainer.steps_done >= steps and _exported_at(exported) == steps:
+            say(f"{folder.path} is finished ({trainer.steps_done} steps){more_steps(config)}")
             return
         write_config(folder, config)
         record_session(folder, device, trainer.steps_done, steps)
@@ -91,7 +96,7 @@ def run_classifier(config: ClassifierConfig, config_path: Path) -> None:
         images_a_step = config.training.batch_size
         images_a_step += config.semi_supervised.batch_size if config.semi_supervised else 0
         recorder = Recorder(folder, trainer.steps_done, steps, images_a_step, recorder_state)
-        watch = Watch(config, images, trainer, recorder)
+        watch = Watch(config, images, trainer, identity, recorder)
         every = config.evaluation.every
         try:
             show_config(recorder.writer, config)
@@ -99,13 +104,14 @@ def run_classifier(config: ClassifierConfig, config_path: Path) -> None:
                 trainer,
                 recorder,
                 folder,
+                identity,
                 total_steps=steps,
                 scalars_every=config.logging.scalars_every,
                 checkpoint_every=config.logging.checkpoint_every,
                 keep_every=config.logging.keep_every,
                 actions=[
                     Action(watch.show_batch, config.logging.images_every, at_start=True),
-                    Action(watch.evaluate, steps_an_epoch if every == "epoch" else every),
+                    Action(watch.evaluate, steps_an_epoch if every == "epoch" else every, slow=True),
                 ],
                 extra_scalars=watch.extra_scalars,
             )
@@ -113,8 +119,8 @@ def run_classifier(config: ClassifierConfig, config_path: Path) -> None:
             show_result(recorder.writer, config, chosen["scores"])
         finally:
             recorder.close()
-        recipe = {"config": config.model_dump(), "scores": chosen["scores"]}
-        save_classifier(exported, shown_network(trainer), recipe)
+        recipe = {"config": config.model_dump(), "scores": chosen["scores"], "steps": steps}
+        write_atomically(exported, classifier_file(shown_network(trainer), recipe))
         say(f"test         {scores_in_words(chosen)}")
         say(f"classifier   {exported}")
         say(f"TensorBoard  tensorboard --logdir {folder.path}")
@@ -151,6 +157,26 @@ def read_labelled(settings: LabelledData, split: str) -> ImageData:
     data = read_data(settings, split)
     check_labels(data, NUM_CLASSES[settings.name])
     return data
+
+
+def _trained_on(images: Images) -> dict[str, Tensor]:
+    """Return what a training depends on of its images: the labels of those that it sees with labels."""
+    assert images.labelled.labels is not None
+    return {
+        "labelled": images.labelled.images,
+        "labels": images.labelled.labels,
+        "unlabelled": images.train.images,
+    }
+
+
+def _exported_at(path: Path) -> int | None:
+    """Return the steps of the training that wrote a network's file; None where there is none, or a damaged one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            steps: int | None = json.loads(file.metadata()["recipe"]).get("steps")
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+    return steps
 
 
 def epoch_steps(config: ClassifierConfig, images: Images) -> int:
@@ -299,9 +325,12 @@ def scores_in_words(line: Mapping[str, Any]) -> str:
 class Watch:
     """What a person looks at: batches as they are trained on, scores on clean images, lambda."""
 
-    def __init__(self, config: ClassifierConfig, images: Images, trainer: Trainer, recorder: Recorder):
+    def __init__(
+        self, config: ClassifierConfig, images: Images, trainer: Trainer, identity: Identity, recorder: Recorder
+    ):
         self._config = config
         self._trainer = trainer
+        self._identity = identity
         self._recorder = recorder
         self._folder = recorder.folder
         self._select = config.evaluation.select
@@ -343,26 +372,38 @@ class Watch:
             self._recorder.scalars(step, {f"{tag}/{name}": value for name, value in scores.items()})
             versions = library_versions()
             lines.append({"step": step, "scores": scores, "protocol": self._protocols[split], "versions": versions})
-        best = self._best()
-        if self._select != "last":
-            accuracy = next(x["scores"]["accuracy"] for x in lines if x["protocol"]["split"] == self._select)
-            if best is None or accuracy > best["scores"]["accuracy"]:
-                save_checkpoint(self._folder.checkpoints / BEST, {"algorithm": self._trainer.state_dict()})
+        if self._select != "last" and self._accuracy(lines) > self._accuracy(self._lines()):
+            best = {"identity": self._identity.state_dict(), "algorithm": self._trainer.state_dict(), "lines": lines}
+            save_checkpoint(self._folder.checkpoints / BEST, best)
         for line in lines:
             append_line(self._folder.scores, line)
         self._recorder.say(f"step {step}: {scores_in_words(lines[0])}")
         self._recorder.restart_clock(step)
 
     def choose(self, step: int) -> dict[str, Any]:
-        """Return the scores on test images of the network that the config selects, and make the trainer hold it."""
+        """Return the scores on test images of the network that the config selects, and make the trainer hold it.
+
+        Raises:
+            UserError: that network is lost.
+        """
         if self._select == "last":
-            return self._test_line(step)
-        best = self._best()
-        assert best is not None
-        state = load_checkpoint(self._folder.checkpoints / BEST)
+            return _of_test(line for line in self._lines() if line["step"] == step)
+        path = self._folder.checkpoints / BEST
+        try:
+            state = load_checkpoint(path)
+            self._identity.check(path, state)
+        except UserError as error:
+            raise UserError(f"{error}; it had the network to choose, so train again in another run.dir") from error
+        lines = state["lines"]  # its own, which the log may lack after a kill
+        if self._accuracy(lines) < self._accuracy(self._lines()):
+            raise UserError(
+                f"{path} is less accurate than the best network in {self._folder.scores}, which is lost; "
+                "train again in another run.dir"
+            )
         self._trainer.load_state_dict(state["algorithm"])
-        selected = self._test_line(best["step"]) | {"step": step, "checkpoint_step": best["step"]}
-        selected["protocol"]["selection"] = SELECTIONS[self._select]
+        test = _of_test(lines)
+        selected = test | {"step": step, "checkpoint_step": test["step"]}
+        selected["protocol"] = test["protocol"] | {"selection": SELECTIONS[self._select]}
         if selected not in read_lines(self._folder.scores):
             append_line(self._folder.scores, selected)
         return selected
@@ -372,13 +413,17 @@ class Watch:
         known = list(self._protocols.values())
         return [line for line in read_lines(self._folder.scores) if line["protocol"] in known]
 
-    def _test_line(self, step: int) -> dict[str, Any]:
-        return next(x for x in self._lines() if x["step"] == step and x["protocol"]["split"] == "test")
+    def _accuracy(self, lines: Iterable[Mapping[str, Any]]) -> float:
+        """Return the best accuracy of some lines on the images that the config selects by."""
+        return max(
+            (float(line["scores"]["accuracy"]) for line in lines if line["protocol"]["split"] == self._select),
+            default=-1.0,
+        )
 
-    def _best(self) -> dict[str, Any] | None:
-        """Return the first of the lines with the best accuracy on the images that the config selects by."""
-        lines = [line for line in self._lines() if line["protocol"]["split"] == self._select]
-        return max(lines, key=lambda line: float(line["scores"]["accuracy"]), default=None)
+
+def _of_test(lines: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return the first of some lines that is of test images."""
+    return next(line for line in lines if line["protocol"]["split"] == "test")
 
 
 def _parts(config: ClassifierConfig, trainer: Trainer, images: Images) -> dict[str, str]:

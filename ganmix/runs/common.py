@@ -1,7 +1,7 @@
 """What every run does around its algorithm: its folder, its data, its seeds."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ganmix.config.base import Section
 from ganmix.config.common import Data, Device, FolderData
-from ganmix.config.reader import differences, dump_config, read_config
+from ganmix.config.reader import dump_config
 from ganmix.data import SHAPES, BatchOrder, ImageBatches, ImageData, load_images, read_folder
 from ganmix.errors import UserError
 from ganmix.training.checkpoint import write_atomically
@@ -18,40 +18,7 @@ from ganmix.training.device import check_compiler, find_device, hardware, has_fa
 from ganmix.training.run_folder import RunFolder, append_line
 from ganmix.versions import library_versions
 
-# What may change between the start of a run and its resumption, without making it another run.
-CHANGEABLE = (
-    "run.dir",
-    "data.root",
-    "data.path",
-    "training.steps",
-    "logging",
-    "evaluation",
-    "device",
-    "paper",
-)
-
 AUGMENTATION = {"flip", "dequantise", "crop_padding", "padding"}  # the keys of `data` that it takes, where it has them
-
-
-def check_same_run(folder: RunFolder, config: Section, also_fixed: Sequence[str] = ()) -> None:
-    """Check that a run's folder, if it has a config, began with this one.
-
-    Args:
-        also_fixed: keys of `CHANGEABLE` that make it another run all the same, as the steps do where the learning
-            rate falls to 0 over them.
-
-    Raises:
-        UserError: a key differs that makes it another run; each is named.
-    """
-    if folder.config.exists():
-        old = read_config(type(config), folder.config)
-        problems = [
-            f"{folder.path} was started with {key} = {before!r}, and now it is {after!r}"
-            for key, before, after in differences(old, config)
-            if key in also_fixed or not any(key == name or key.startswith(name + ".") for name in CHANGEABLE)
-        ]
-        if problems:
-            raise UserError([*problems, "take another run.dir for another run, or delete that one"])
 
 
 def write_config(folder: RunFolder, config: Section) -> None:

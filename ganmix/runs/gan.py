@@ -14,7 +14,6 @@ from ganmix.losses import GAN_LOSSES, PENALTIES
 from ganmix.networks import DISCRIMINATORS, GENERATORS, Staged, is_affine, resolve_stages
 from ganmix.runs.common import (
     build_batches,
-    check_same_run,
     child_seeds,
     image_shape,
     introduce,
@@ -27,10 +26,12 @@ from ganmix.runs.common import (
     training_images,
     write_config,
 )
+from ganmix.runs.identity import check_same_run, check_steps, identity_of, more_steps
 from ganmix.runs.scoring import Scorer, score_lines
 from ganmix.runs.tensorboard import show_config, show_result
 from ganmix.training.checkpoint import BEST, save_checkpoint
 from ganmix.training.gan import GanTrainer, MixupSettings, PenaltySettings
+from ganmix.training.identity import Identity
 from ganmix.training.loop import Action, resume, train
 from ganmix.training.recorder import Recorder
 from ganmix.training.run_folder import RunFolder, append_line, read_lines
@@ -49,16 +50,14 @@ def run_gan(config: GanConfig, config_path: Path) -> None:
     data = training_images(all_data, config.data, config.run.seed)
     trainer = build_trainer(config, data, device)
     scorer = Scorer(config, config.evaluation, device, train_data=all_data) if config.evaluation else None
+    identity = identity_of(config, {"images": data.images})
     with RunFolder(run_path(config.run.dir, config_path)) as folder:
-        # A change of the steps changes the learning rate, where that falls over them.
-        check_same_run(folder, config, also_fixed=["training.steps"] if config.training.decay == "linear" else [])
-        recorder_state = resume(folder, trainer)
+        check_same_run(folder, config)
+        recorder_state = resume(folder, trainer, identity, checkpoint_every=config.logging.checkpoint_every)
         steps = config.training.steps
-        if trainer.steps_done > steps:
-            raise UserError(f"training.steps: {folder.path} has done {trainer.steps_done} already, more than {steps}")
+        check_steps(folder, trainer.steps_done, steps)
         if trainer.steps_done >= steps and _is_scored(folder, scorer, trainer.steps_done):
-            more = f"; training.steps={2 * steps} would go on" if config.training.decay == "constant" else ""
-            say(f"{folder.path} is finished ({trainer.steps_done} steps){more}")
+            say(f"{folder.path} is finished ({trainer.steps_done} steps){more_steps(config)}")
             return
         write_config(folder, config)
         record_session(folder, device, trainer.steps_done, steps)
@@ -69,7 +68,7 @@ def run_gan(config: GanConfig, config_path: Path) -> None:
         watch = Watch(config, data, trainer, recorder)
         actions = [Action(watch.show_samples, config.logging.images_every, at_start=True)]
         if scorer is not None:
-            score = partial(_score, scorer, trainer, folder, recorder)
+            score = partial(_score, scorer, trainer, folder, identity, recorder)
             actions.append(Action(score, scorer.settings.every, scorer.settings.at_start, slow=True))
         try:
             show_config(recorder.writer, config)
@@ -78,6 +77,7 @@ def run_gan(config: GanConfig, config_path: Path) -> None:
                 trainer,
                 recorder,
                 folder,
+                identity,
                 total_steps=steps,
                 scalars_every=config.logging.scalars_every,
                 checkpoint_every=config.logging.checkpoint_every,
@@ -161,14 +161,17 @@ def _mixup(config: GanConfig, discriminator: Staged) -> MixupSettings | None:
     return MixupSettings(**config.mixup.model_dump(exclude={"stages"}), stages=tuple(stages))
 
 
-def _score(scorer: Scorer, trainer: GanTrainer, folder: RunFolder, recorder: Recorder, step: int) -> None:
+def _score(
+    scorer: Scorer, trainer: GanTrainer, folder: RunFolder, identity: Identity, recorder: Recorder, step: int
+) -> None:
     earlier = scorer.earlier(read_lines(folder.scores))
     if any(line["step"] == step for line in earlier):
         return
     scores = scorer(trainer.shown_generator if scorer.ema else trainer.generator)
     recorder.scalars(step, {f"score/{name}": value for name, value in scores.items()})
     if scores[scorer.fid] < min((line["scores"][scorer.fid] for line in earlier), default=float("inf")):
-        save_checkpoint(folder.checkpoints / BEST, {"algorithm": trainer.state_dict(), "scores": scores})
+        best = {"identity": identity.state_dict(), "algorithm": trainer.state_dict(), "scores": scores}
+        save_checkpoint(folder.checkpoints / BEST, best)
     line = scorer.line(step, scores)
     append_line(folder.scores, line)
     recorder.say(score_lines([line])[0])

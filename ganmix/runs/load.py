@@ -18,7 +18,8 @@ from ganmix.runs.classifier import build_network as build_classifier
 from ganmix.runs.classifier import empty_preparation
 from ganmix.runs.common import memory_format
 from ganmix.runs.gan import build_network
-from ganmix.training.checkpoint import BEST, LATEST, load_checkpoint
+from ganmix.runs.identity import Config, identity_of
+from ganmix.training.checkpoint import BEST, KEPT, LATEST, load_checkpoint
 
 CONFIG = "config.yaml"
 
@@ -59,9 +60,9 @@ class TrainedClassifier:
 def find_runs(paths: Iterable[Path]) -> list[Path]:
     """Return the run folders that are, or lie anywhere below, the paths given; each once, in order of their names.
 
-    Raises:
     Below a run there may be others: `--seeds` trains into seed-N below the folder of a single training.
 
+    Raises:
         UserError: there is none at or below one of them.
     """
     found: dict[Path, None] = {}
@@ -115,7 +116,7 @@ def checkpoint_path(run: Path, name: str) -> Path:
 
 def kept_checkpoints(run: Path) -> list[Path]:
     """Return the checkpoints that the run keeps for good, in the order of their steps."""
-    return sorted((run / "checkpoints").glob("step_*.pt"), key=lambda path: int(path.stem.removeprefix("step_")))
+    return sorted((run / "checkpoints").glob(KEPT), key=lambda path: int(path.stem.removeprefix("step_")))
 
 
 def load_generator(
@@ -132,7 +133,7 @@ def load_generator(
     Raises:
         UserError: not a checkpoint of this config, or it has no moving average.
     """
-    state = _algorithm_state(checkpoint, device)
+    state = _algorithm_state(config, checkpoint, device)
     ema = "ema" in state if ema is None else ema
     if ema and "ema" not in state:
         raise UserError(f"{checkpoint} has no moving average: training.ema was not set")
@@ -148,7 +149,7 @@ def load_trained_classifier(config: ClassifierConfig, checkpoint: Path, *, devic
     Raises:
         UserError: not a checkpoint of this config.
     """
-    state = _algorithm_state(checkpoint, device)
+    state = _algorithm_state(config, checkpoint, device)
     with torch.random.fork_rng():  # its random initial weights are overwritten; the caller's draws must not move
         network = build_classifier(config, empty_preparation(config)).to(device).lay_out(memory_format(config.device))
     ema = config.training.ema is not None
@@ -156,10 +157,11 @@ def load_trained_classifier(config: ClassifierConfig, checkpoint: Path, *, devic
     return TrainedClassifier(network, state["steps_done"], ema)
 
 
-def _algorithm_state(checkpoint: Path, device: torch.device) -> dict[str, Any]:
-    """Return what a checkpoint says of its algorithm; nothing where it is another kind of file."""
+def _algorithm_state(config: Config, checkpoint: Path, device: torch.device) -> dict[str, Any]:
+    """Return what a checkpoint of a config says of its algorithm."""
     content = load_checkpoint(checkpoint, device)
-    state: dict[str, Any] = content.get("algorithm", {}) if isinstance(content, dict) else {}
+    identity_of(config).check(checkpoint, content)
+    state: dict[str, Any] = content.get("algorithm", {})
     return state
 
 
@@ -168,7 +170,7 @@ def _fill(network: nn.Module, state: Mapping[str, Any], name: str, checkpoint: P
     holder = AveragedModel(network, use_buffers=True) if ema else network
     try:
         holder.load_state_dict(state["ema" if ema else name])
-    except (KeyError, RuntimeError) as error:  # of the other kind of run, another network or another data set
+    except (KeyError, RuntimeError) as error:  # of another version, whose network was another
         raise UserError(f"{checkpoint} is not a checkpoint of this run's {name} ({first_line(error)})") from error
     if isinstance(holder, AveragedModel):
         network.load_state_dict(holder.module.state_dict())

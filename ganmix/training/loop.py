@@ -5,14 +5,25 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
-from ganmix.errors import DivergedError, Stopped
-from ganmix.training.checkpoint import LATEST, PREVIOUS, copy_file, kept_name, load_checkpoint, save_checkpoint
+from ganmix.errors import DivergedError, Stopped, UserError, first_line
+from ganmix.training.checkpoint import (
+    KEPT,
+    LATEST,
+    PREVIOUS,
+    copy_file,
+    kept_name,
+    last_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from ganmix.training.identity import Identity
 from ganmix.training.recorder import Recorder
-from ganmix.training.run_folder import RunFolder, forget_after
+from ganmix.training.run_folder import RunFolder, forget_after, read_lines
 from ganmix.training.signals import handling_signals
 
 ECHO_SECONDS = 0.5
@@ -62,20 +73,39 @@ class Action:
         return step == total_steps or (self.every is not None and step % self.every == 0)
 
 
-def resume(folder: RunFolder, algorithm: Algorithm) -> dict[str, Any] | None:
-    """Load the run's latest checkpoint into `algorithm`; None where there is none yet.
+def resume(
+    folder: RunFolder, algorithm: Algorithm, identity: Identity, *, checkpoint_every: int
+) -> dict[str, Any] | None:
+    """Load the run's last good checkpoint into `algorithm`; where none was saved yet, leave it as it is.
 
-    Returns the recorder's state. The logs forget what came after the checkpoint.
+    That is the previous one where the latest is missing or damaged. The logs forget what came after it.
+
+    Args:
+        identity: of the run.
+        checkpoint_every: steps after which a run has a checkpoint.
+
+    Returns:
+        The recorder's state; None where no checkpoint was saved yet.
+
+    Raises:
+        UserError: the run's checkpoints are lost, damaged or another run's, or a line of a log is damaged.
     """
-    path = folder.checkpoints / LATEST
-    if not path.exists():
-        step, recorder_state = 0, None
-    else:
-        state = load_checkpoint(path)
-        algorithm.load_state_dict(state["algorithm"])
-        step, recorder_state = algorithm.steps_done, state["recorder"]
+    recorder_state = None
+    if last_checkpoint(folder.checkpoints):
+        path, state, problem = _last_good(folder)
+        identity.check(path, state)
+        try:
+            recorder_state = {name: state["recorder"][name] for name in ("names", "pending")}
+            algorithm.load_state_dict(state["algorithm"])
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # each part has its own
+            raise UserError(f"{path} is not a checkpoint of this run ({first_line(error)})") from error
+        if problem:
+            _set_aside(folder.checkpoints / LATEST)
+            print(f"warning: {problem}; the run goes on from {path}", file=sys.stderr)
+    elif _has_begun(folder, checkpoint_every):
+        print("no checkpoint was saved yet; the run starts again at step 0", file=sys.stderr)
     for log in (folder.metrics, folder.scores):
-        forget_after(log, step)
+        forget_after(log, algorithm.steps_done)
     return recorder_state
 
 
@@ -83,6 +113,7 @@ def train(
     algorithm: Algorithm,
     recorder: Recorder,
     folder: RunFolder,
+    identity: Identity,
     *,
     total_steps: int,
     scalars_every: int,
@@ -94,6 +125,7 @@ def train(
     """Step until `total_steps`, recording, acting and saving on the way; start anywhere.
 
     Args:
+        identity: of the run, which its checkpoints hold.
         keep_every: steps between checkpoints that no later one replaces; None: there are none.
 
     Raises:
@@ -110,7 +142,7 @@ def train(
             keep = keep_every is not None and step > 0 and step % keep_every == 0
             slow = any(action.slow for action in due)
             if step > saved and (step % checkpoint_every == 0 or keep or done or signals.received or slow):
-                _save(algorithm, recorder, folder)
+                _save(algorithm, recorder, folder, identity)
                 saved = step
             kept = folder.checkpoints / kept_name(step)
             if keep and not kept.exists():  # also where a kill came between the saving and the keeping
@@ -128,10 +160,52 @@ def train(
             recorder.progress(step)
 
 
-def _save(algorithm: Algorithm, recorder: Recorder, folder: RunFolder) -> None:
+def _last_good(folder: RunFolder) -> tuple[Path, dict[str, Any], str]:
+    """Return a run's last readable checkpoint, what is in it, and what is wrong with a later one."""
+    latest, previous = folder.checkpoints / LATEST, folder.checkpoints / PREVIOUS
+    problem = f"{latest} is missing"
+    if latest.exists():
+        try:
+            return latest, load_checkpoint(latest), ""
+        except UserError as error:
+            problem = str(error)
+    try:
+        return previous, load_checkpoint(previous), problem
+    except UserError as error:
+        raise UserError(f"{problem}, and there is no good {PREVIOUS}; {_ways_on(folder)}") from error
+
+
+def _set_aside(path: Path) -> None:
+    """Rename a damaged checkpoint, which the next save would give the name of the good previous one."""
+    if path.exists():
+        path.replace(path.with_name(f"{path.name}.damaged"))
+
+
+def _has_begun(folder: RunFolder, checkpoint_every: int) -> bool:
+    """Tell whether a run without a checkpoint has logged steps.
+
+    Raises:
+        UserError: it has had a checkpoint, so that to start again would lose what it was trained to.
+    """
+    logged, scored, begun = (
+        max((line["step"] for line in read_lines(log)), default=0)
+        for log in (folder.metrics, folder.scores, folder.sessions)
+    )
+    # A step is scored, and a session begins, where a checkpoint is; the line of a step is written before its own.
+    if logged > checkpoint_every or scored or begun or any(folder.checkpoints.glob(KEPT)):
+        raise UserError(f"{folder.path} has been trained, but its {LATEST} and {PREVIOUS} are gone; {_ways_on(folder)}")
+    return logged > 0
+
+
+def _ways_on(folder: RunFolder) -> str:
+    latest = folder.checkpoints / LATEST
+    return f"copy a good checkpoint, as a kept {KEPT}, to {latest} to go on, or take another run.dir to start again"
+
+
+def _save(algorithm: Algorithm, recorder: Recorder, folder: RunFolder, identity: Identity) -> None:
     recorder.check(algorithm.steps_done)  # what diverged must not replace what is good
     recorder.writer.flush()
-    state = {"algorithm": algorithm.state_dict(), "recorder": recorder.state_dict()}
+    state = {"identity": identity.state_dict(), "algorithm": algorithm.state_dict(), "recorder": recorder.state_dict()}
     save_checkpoint(folder.checkpoints / LATEST, state, previous=folder.checkpoints / PREVIOUS)
 
 
@@ -140,8 +214,8 @@ def _naming_last_good(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except DivergedError as error:
-        path = folder.checkpoints / LATEST
-        last_good = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint was saved before"
+        path = last_checkpoint(folder.checkpoints)
+        last_good = f"the last good checkpoint is {path}" if path else "no checkpoint was saved before"
         raise DivergedError(f"{error}; {last_good}") from None
 
 

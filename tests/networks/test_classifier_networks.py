@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ganmix.evaluation.extractors import SHIPPED, get_extractor
 from ganmix.mixup import MixPlan, classifier_plan
 from ganmix.networks import CLASSIFIERS, PREPARATIONS, Classifier, prepare_for
-from ganmix.networks.classifier import load_classifier, save_classifier
+from ganmix.networks.classifier import classifier_file, load_classifier
 from ganmix.networks.classifier_layers import BasicBlock
 from ganmix.networks.preact_resnet import Bottleneck
 
@@ -157,7 +157,7 @@ def test_classifier_survives_saving_and_loading(name: str, preparation: str | No
     network = make_classifier(name, prepare=prepare_for(preparation, make_bytes()))
     network(make_images())  # moves the running statistics of batch norm
     network.eval()
-    save_classifier(tmp_path / "c.safetensors", network, {"accuracy": 0.5})
+    (tmp_path / "c.safetensors").write_bytes(classifier_file(network, {"accuracy": 0.5}))
     state = torch.get_rng_state()
     loaded = load_classifier(tmp_path / "c.safetensors")
     assert torch.equal(torch.get_rng_state(), state)
@@ -180,12 +180,11 @@ def test_settings_name_the_network_the_preparation_and_the_constructors_keys(nam
     assert {*settings} == {"name", "prepare", "resolution", "channels", "num_classes"} | sizes
 
 
-def test_a_preparation_that_no_one_could_load_is_refused_on_saving(tmp_path: Path):
+def test_a_preparation_that_no_one_could_load_is_refused_on_saving():
     network = make_classifier("conv", prepare=nn.Tanh())
     assert torch.equal(network.eval().predict(make_images()), network(make_images().tanh()))
     with pytest.raises(ValueError, match="unknown preparation 'Tanh'; known: channels, zca"):
-        save_classifier(tmp_path / "c.safetensors", network, {})
-    assert not [*tmp_path.iterdir()]
+        classifier_file(network, {})
 
 
 @pytest.mark.parametrize(("key", "kind"), [("name", "classifier"), ("prepare", "preparation")])

@@ -1,4 +1,7 @@
 import json
+import os
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,8 +14,9 @@ from ganmix.config.reader import read_config
 from ganmix.data import ImageData, load_images
 from ganmix.evaluation import get_extractor
 from ganmix.networks.classifier import load_classifier
+from ganmix.runs import classifier as classifier_run
 from ganmix.runs.classifier import read_images
-from ganmix.training.checkpoint import load_checkpoint
+from ganmix.training.checkpoint import load_checkpoint, save_checkpoint
 from ganmix.training.run_folder import read_lines
 from ganmix.training.semi_supervised import SemiSupervisedTrainer
 from ganmix.training.supervised import SupervisedTrainer
@@ -140,6 +144,167 @@ def test_steps_are_fixed_since_the_learning_rate_falls_over_them(finished, capsy
     assert train("plain", "training.steps=80") == 2
     problem = capsys.readouterr().err.splitlines()[0]
     assert problem == "error: runs/plain was started with training.steps = 40, and now it is 80"
+
+
+CONSTANT = ["training.decay=constant", "evaluation.every=10"]
+
+
+def test_steps_may_be_more_where_the_learning_rate_is_constant(tmp_path, capsys):
+    whole, extended = tmp_path / "whole", tmp_path / "extended"
+    assert train("plain", f"run.dir={whole}", *CONSTANT) == 0
+    assert train("plain", f"run.dir={extended}", *CONSTANT, "training.steps=20") == 0
+    capsys.readouterr()
+    assert train("plain", f"run.dir={extended}", *CONSTANT, "training.steps=20") == 0
+    assert capsys.readouterr().err == f"{extended} is finished (20 steps); training.steps=40 would go on\n"
+    assert train("plain", f"run.dir={extended}", *CONSTANT) == 0
+    states = [load_checkpoint(folder / "checkpoints" / "latest.pt") for folder in (whole, extended)]
+    torch.testing.assert_close(*[state["algorithm"] for state in states], rtol=0, atol=0)
+    assert read_lines(extended / "scores.jsonl") == read_lines(whole / "scores.jsonl")
+    written = [load_file(folder / "classifier.safetensors") for folder in (whole, extended)]
+    torch.testing.assert_close(*written, rtol=0, atol=0)
+    (problem,) = refused(capsys, "plain", f"run.dir={extended}", *CONSTANT, "training.steps=30")
+    assert problem == f"training.steps: {extended} has done 40 already, more than 30"
+
+
+def test_steps_of_a_semi_supervised_run_are_fixed_since_its_weight_rises_over_them(tmp_path, capsys):
+    options = [f"run.dir={tmp_path}", "training.decay=constant", "training.epochs=null", "training.l1=0"]
+    assert train("semi", *options, "training.steps=1") == 0
+    problem, _ = refused(capsys, "semi", *options, "training.steps=2")
+    assert problem == f"{tmp_path} was started with training.steps = 1, and now it is 2"
+
+
+def test_a_network_of_fewer_steps_is_no_finished_run(tmp_path, monkeypatch):
+    assert train("plain", f"run.dir={tmp_path}", *CONSTANT, "training.steps=10") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("ganmix.runs.classifier.classifier_file", power_cut)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train("plain", f"run.dir={tmp_path}", *CONSTANT, "training.steps=20")
+    assert train("plain", f"run.dir={tmp_path}", *CONSTANT, "training.steps=20") == 0
+    scores = [line["scores"]["accuracy"] for line in read_lines(tmp_path / "scores.jsonl")]
+    assert accuracy_of(tmp_path) == pytest.approx(scores[-1], abs=1e-9)
+    assert scores[-1] != scores[0]
+
+
+def power_cut(*_):
+    raise RuntimeError("power cut")
+
+
+def accuracy_of(run):
+    """The accuracy on test images of the network that a run wrote."""
+    data = load_images("digits", "test")
+    with torch.no_grad():
+        logits = load_classifier(run / "classifier.safetensors").predict(data.images.float() / 127.5 - 1)
+    return 100 * (logits.argmax(1) == data.labels).double().mean().item()
+
+
+@pytest.mark.parametrize("size", [0, 100, 1000])
+def test_a_network_cut_short_is_written_again(finished, tmp_path, size):
+    run = shutil.copytree(finished, tmp_path / "run")
+    written = run / "classifier.safetensors"
+    written.write_bytes(written.read_bytes()[:size])
+    assert train("plain", f"run.dir={run}") == 0
+    torch.testing.assert_close(load_file(written), load_file(finished / written.name), rtol=0, atol=0)
+
+
+def test_a_network_is_written_whole_or_not_at_all(finished, tmp_path, monkeypatch):
+    run = shutil.copytree(finished, tmp_path / "run")
+    (run / "classifier.safetensors").unlink()
+    sync = os.fsync
+    half_written = lambda _: power_cut() if (run / "classifier.safetensors.tmp").exists() else sync(_)  # noqa: E731
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", half_written)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train("plain", f"run.dir={run}")
+    assert not (run / "classifier.safetensors").exists()
+
+
+def test_an_evaluation_finds_its_step_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr("ganmix.runs.classifier.clean_scores", power_cut)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train("plain", f"run.dir={tmp_path}", "evaluation.every=7", "logging.checkpoint_every=1000")
+    assert load_checkpoint(tmp_path / "checkpoints" / "latest.pt")["algorithm"]["steps_done"] == 7
+
+
+BY_VALIDATION = ["data.num_validation=105", "evaluation.select=validation"]
+
+
+@pytest.fixture
+def orphaned(tmp_path, monkeypatch):
+    """A run killed between best.pt and the log, which knows of an earlier step's only; and that step."""
+    append = classifier_run.append_line
+    best = tmp_path / "checkpoints" / "best.pt"
+
+    def append_or_fail(path, line):
+        if line["step"] > 10 and load_checkpoint(best)["algorithm"]["steps_done"] == line["step"]:
+            power_cut()
+        append(path, line)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(classifier_run, "append_line", append_or_fail)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train("plain", f"run.dir={tmp_path}", *BY_VALIDATION, "evaluation.every=10")
+    killed_at = load_checkpoint(best)["algorithm"]["steps_done"]
+    assert max(line["step"] for line in read_lines(tmp_path / "scores.jsonl")) == killed_at - 10
+    # What follows is worse than all before.
+    step = SupervisedTrainer.step
+
+    def step_into_the_dark(trainer):
+        record = step(trainer)
+        with torch.no_grad():
+            for parameter in trainer.descent.network.parameters():
+                parameter.zero_()
+        return record
+
+    monkeypatch.setattr(SupervisedTrainer, "step", step_into_the_dark)
+    return tmp_path, killed_at
+
+
+def test_after_a_kill_the_network_that_is_reported_is_the_one_that_is_written(orphaned):
+    run, killed_at = orphaned
+    assert train("plain", f"run.dir={run}", *BY_VALIDATION, "evaluation.every=35") == 0
+    chosen = read_lines(run / "scores.jsonl")[-1]
+    assert (chosen["step"], chosen["checkpoint_step"]) == (40, killed_at)
+    assert accuracy_of(run) == pytest.approx(chosen["scores"]["accuracy"], abs=1e-9)
+
+
+def test_a_lost_network_is_not_replaced_by_another(orphaned, capsys):
+    run, _ = orphaned
+    best = run / "checkpoints" / "best.pt"
+    content = best.read_bytes()
+    best.unlink()
+    (problem,) = failed(capsys, run)
+    assert problem.startswith(f"error: {best}: not a readable checkpoint (No such file or directory); it had the netw")
+    best.write_bytes(content[:-1])
+    (problem,) = failed(capsys, run)
+    assert problem.startswith(f"error: {best}: not a readable checkpoint (it does not end with a digest")
+    best.write_bytes(content)
+    state = load_checkpoint(best)
+    for line in state["lines"]:
+        line["scores"]["accuracy"] = 0.0
+    save_checkpoint(best, state)
+    (problem,) = failed(capsys, run)
+    assert problem.startswith(f"error: {best} is less accurate than the best network in {run}/scores.jsonl")
+    assert not (run / "classifier.safetensors").exists()
+    assert not [line for line in read_lines(run / "scores.jsonl") if "checkpoint_step" in line]
+
+
+def failed(capsys, run):
+    """The errors that end a training."""
+    capsys.readouterr()
+    assert train("plain", f"run.dir={run}", *BY_VALIDATION, "evaluation.every=35") == 2
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+
+
+def test_other_labels_are_other_images(finished, tmp_path, monkeypatch, capsys):
+    run = shutil.copytree(finished, tmp_path / "run")
+
+    def relabelled(data, split):
+        images = load_images(data.name, split)
+        return replace(images, labels=images.labels.roll(1))
+
+    monkeypatch.setattr("ganmix.runs.classifier.read_data", relabelled)
+    (problem,) = refused(capsys, "plain", f"run.dir={run}")
+    assert problem.startswith("the images at data (digits) are not those this run was trained on")
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -164,25 +164,27 @@ def test_normalised_space_needs_a_normalisation(run, capsys):
     config = run / "config.yaml"
     config.write_text(config.read_text().replace("prepare: channels", "prepare: null"))
     (line,) = refused(capsys, run, "--what", "attacks", "evaluation.attacks.space=normalised")
-    assert "is not a checkpoint of this run's network" in line  # whose normalisation it has
+    assert "is not a checkpoint of this run: its data.prepare is 'channels', not None" in line
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("old", "new", "difference"),
     [
-        ("name: digits", "name: cifar10"),
-        ("width: 4", "width: 5"),
-        ("prepare: channels", "prepare: zca"),
+        ("name: digits", "name: cifar10", "data.name is 'digits', not 'cifar10'"),
+        ("width: 4", "width: 5", "network.width is 4, not 5"),
+        ("prepare: channels", "prepare: zca", "data.prepare is 'channels', not 'zca'"),
     ],
 )
-def test_a_checkpoint_of_another_network_or_data_set_is_refused(run, old, new, monkeypatch, made_data, capsys):
+def test_a_checkpoint_of_another_network_or_data_set_is_refused(
+    run, old, new, difference, monkeypatch, made_data, capsys
+):
     monkeypatch.setattr("ganmix.runs.classifier.read_data", made_data)
     config = run / "config.yaml"
     assert old in config.read_text()
     config.write_text(config.read_text().replace(old, new))
     before = (run / "scores.jsonl").read_bytes()
     (line,) = refused(capsys, run)
-    assert f"{run}/checkpoints/best.pt is not a checkpoint of this run's network" in line
+    assert line == f"{run}/checkpoints/best.pt is not a checkpoint of this run: its {difference}"
     assert (run / "scores.jsonl").read_bytes() == before
 
 

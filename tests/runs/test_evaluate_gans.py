@@ -20,8 +20,10 @@ from ganmix.config.gan import GanConfig
 from ganmix.config.reader import read_config
 from ganmix.data import load_images
 from ganmix.evaluation.extractors import INCEPTION_FILE, SHIPPED
-from ganmix.networks.classifier import load_classifier, save_classifier
+from ganmix.networks.classifier import classifier_file, load_classifier
+from ganmix.runs.identity import identity_of
 from ganmix.runs.scoring import Scorer
+from ganmix.training.checkpoint import load_checkpoint, save_checkpoint
 from ganmix.training.run_folder import read_lines
 
 CONFIG = """\
@@ -339,7 +341,7 @@ def test_a_retrained_extractor_of_the_same_name_scores_anew(unscored, tmp_path, 
     for gain in (1.0, 2.0):
         with torch.no_grad():
             network.stages["conv3"].bn.weight.mul_(gain)
-        save_classifier(path, network, {})
+        path.write_bytes(classifier_file(network, {}))
         assert evaluate(unscored, f"evaluation.extractor={path}") == 0
     monkeypatch.chdir(tmp_path)  # with nothing cached
     assert evaluate(other, f"evaluation.extractor={path}") == 0
@@ -500,10 +502,18 @@ def test_a_run_without_an_evaluation_section_is_scored_by_the_protocol_named_or_
     assert config.read_text() == text
 
 
+def change_config(run, text):
+    """Make a run, and its latest checkpoint, of another config, whose generator is the same."""
+    (run / "config.yaml").write_text(text)
+    latest = run / "checkpoints" / "latest.pt"
+    identity = identity_of(read_config(GanConfig, run / "config.yaml")).state_dict()
+    save_checkpoint(latest, {**load_checkpoint(latest), "identity": identity})
+
+
 def test_a_moving_average_that_is_not_there_is_refused(run, capsys):
     text = (run / "config.yaml").read_text()
     assert "  ema: 0.9\n" in text
-    (run / "config.yaml").write_text(text.replace("  ema: 0.9\n", "  ema: null\n"))
+    change_config(run, text.replace("  ema: 0.9\n", "  ema: null\n"))
     (line,) = refused(capsys, run, "evaluation.ema=true")
     assert line == "evaluation.ema: the run has no moving average; training.ema was not set"
     assert evaluate(run) == 0
@@ -518,7 +528,7 @@ def test_a_folder_of_images_has_no_other_split(run, tmp_path, capsys):
     text = (run / "config.yaml").read_text()
     data = f"data:\n  name: folder\n  path: {tmp_path / 'images'}\n  resolution: 8\n  channels: 1\n"
     after_data = text[text.index("generator:") :]
-    (run / "config.yaml").write_text(data + after_data)
+    change_config(run, data + after_data)
     (line,) = refused(capsys, run, "evaluation.extractor=digits", "evaluation.reference=test")
     assert line == "evaluation.reference: a folder of images has no test split"
     assert evaluate(run, "evaluation.extractor=digits") == 0

@@ -21,7 +21,7 @@ from ganmix.evaluation import get_extractor
 from ganmix.evaluation.reference import images_digest
 from ganmix.losses import GAN_LOSSES, GanLoss
 from ganmix.runs import gan as runs_gan
-from ganmix.training.checkpoint import load_checkpoint
+from ganmix.training.checkpoint import load_checkpoint, save_checkpoint
 from ganmix.training.run_folder import read_lines
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +77,10 @@ def algorithm(folder, name="latest.pt"):
 
 def events(folder):
     return EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "histograms": 0}).Reload()
+
+
+def snapshot(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def errors(capsys):
@@ -295,14 +299,11 @@ def test_watching_and_scoring_change_nothing(finished, tmp_path):
 
 
 def test_finished_run_says_so_and_does_nothing(finished, capsys):
-    def snapshot():
-        return {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
-
     latest = finished / "checkpoints" / "latest.pt"
-    before, time_before = snapshot(), latest.stat().st_mtime_ns
+    before, time_before = snapshot(finished), latest.stat().st_mtime_ns
     assert train() == 0
     assert capsys.readouterr().err == "runs/config is finished (6 steps); training.steps=12 would go on\n"
-    assert snapshot() == before
+    assert snapshot(finished) == before
     assert latest.stat().st_mtime_ns == time_before
 
 
@@ -486,6 +487,107 @@ def test_unusable_settings_are_named_before_a_folder_is_made(capsys, tmp_path):
         (problem,) = errors(capsys)
         assert expected in problem
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Makes folders of images of one brightness, as overrides that train on them."""
+
+    def make(name, brightness):
+        folder = tmp_path / name
+        folder.mkdir()
+        for index in range(20):
+            Image.new("L", (8, 8), brightness + index).save(folder / f"{index}.png")
+        return f"data={{name: folder, path: {folder}, resolution: 8, channels: 1}}"
+
+    return make
+
+
+def test_a_run_goes_on_with_the_images_it_began_with_wherever_they_are(pictures, tmp_path, capsys):
+    options = [f"run.dir={tmp_path / 'run'}", "evaluation=null"]
+    dark, moved, bright = pictures("dark", 10), pictures("moved", 10), pictures("bright", 200)
+    assert train(*options, dark, "training.steps=2") == 0
+    assert train(*options, moved, "training.steps=3") == 0
+    before = snapshot(tmp_path / "run")
+    capsys.readouterr()
+    assert train(*options, bright, "training.steps=4") == 2
+    (problem,) = errors(capsys)
+    assert problem.startswith(f"error: the images at {tmp_path / 'bright'} are not those this run was trained on")
+    assert snapshot(tmp_path / "run") == before
+
+
+def rewrite(path, change):
+    """Save again, undamaged, what `change` makes of a checkpoint."""
+    save_checkpoint(path, change(load_checkpoint(path)))
+
+
+def with_algorithm(**parts):
+    return lambda state: {**state, "algorithm": {**state["algorithm"], **parts}}
+
+
+FOREIGN = {
+    "of another seed": ["run.seed=1"],
+    "of another loss": ["loss.name=wasserstein"],
+    "of another network": ["generator.width=6"],
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_another_runs_checkpoint_is_not_taken(copy, tmp_path, capsys, case):
+    assert train(f"run.dir={tmp_path / 'other'}", *FOREIGN[case], "evaluation=null", "mixup=null") == 0
+    shutil.copy(tmp_path / "other" / "checkpoints" / "latest.pt", copy / "checkpoints")
+    before = snapshot(copy)
+    capsys.readouterr()
+    assert train(f"run.dir={copy}", "training.steps=8") == 2
+    (problem,) = errors(capsys)
+    assert problem.startswith(f"error: {copy}/checkpoints/latest.pt is not a checkpoint of this run: its ")
+    assert snapshot(copy) == before
+
+
+MALFORMED = {
+    "a list": lambda state: [1],
+    "a short random state": with_algorithm(noise_generator=torch.zeros(3, dtype=torch.uint8)),
+    "no discriminator": lambda state: {
+        **state,
+        "algorithm": {name: part for name, part in state["algorithm"].items() if name != "discriminator"},
+    },
+    "weights of another shape": lambda state: with_algorithm(
+        generator={name: tensor[:1] for name, tensor in state["algorithm"]["generator"].items() if tensor.ndim}
+    )(state),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_malformed_checkpoint_is_one_line(copy, capsys, case):
+    latest = copy / "checkpoints" / "latest.pt"
+    rewrite(latest, MALFORMED[case])
+    assert train(f"run.dir={copy}", "training.steps=8") == 2
+    (problem,) = errors(capsys)
+    assert problem.startswith(f"error: {latest} is not a checkpoint of this run")
+
+
+def test_a_run_with_a_damaged_checkpoint_ends_as_if_it_were_whole(finished, copy, capsys):
+    latest = copy / "checkpoints" / "latest.pt"
+    content = bytearray(latest.read_bytes())
+    content[len(content) // 3] ^= 4
+    latest.write_bytes(content)
+    capsys.readouterr()
+    assert train(f"run.dir={copy}") == 0
+    said = capsys.readouterr().err
+    assert f"warning: {latest}: not a readable checkpoint (it is damaged" in said
+    assert "resumed at step 4" in said
+    for part in ("generator", "discriminator", "ema"):
+        torch.testing.assert_close(algorithm(copy)[part], algorithm(finished)[part], rtol=0, atol=0)
+    assert read_lines(copy / "scores.jsonl") == read_lines(finished / "scores.jsonl")
+    assert (copy / "checkpoints" / "latest.pt.damaged").read_bytes() == content
+
+
+def test_a_damaged_line_of_a_log_is_one_line(copy, capsys):
+    scores = copy / "scores.jsonl"
+    scores.write_text(scores.read_text().replace('{"step": 3', '{"st', 1))
+    assert train(f"run.dir={copy}", "training.steps=8") == 2
+    (problem,) = errors(capsys)
+    assert problem.startswith(f"error: {scores}:2: expected a JSON object with a step")
 
 
 def test_fewer_steps_than_were_done_are_refused_and_nothing_is_written(copy, capsys):

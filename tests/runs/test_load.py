@@ -8,8 +8,9 @@ from ganmix.config.reader import dump_config
 from ganmix.errors import UserError
 from ganmix.evaluation.sampling import draw_noise, generate
 from ganmix.runs.gan import build_trainer
+from ganmix.runs.identity import identity_of
 from ganmix.runs.load import checkpoint_path, find_runs, kept_checkpoints, load_generator, read_run_config
-from ganmix.training.checkpoint import save_checkpoint
+from ganmix.training.checkpoint import load_checkpoint, save_checkpoint
 
 CPU = torch.device("cpu")
 SECTIONS = {
@@ -43,14 +44,15 @@ def train(config, made_data):
     return config, trainer
 
 
-def save(trainer, path):
-    save_checkpoint(path, {"algorithm": trainer.state_dict(), "recorder": {}})
+def save(config, trainer, path):
+    identity = identity_of(config).state_dict()
+    save_checkpoint(path, {"identity": identity, "algorithm": trainer.state_dict(), "recorder": {}})
     return path
 
 
 @pytest.fixture
 def checkpoint(trained, tmp_path):
-    return save(trained[1], tmp_path / "latest.pt")
+    return save(*trained, tmp_path / "latest.pt")
 
 
 def assert_same_weights(found, expected):
@@ -73,7 +75,7 @@ def test_a_loaded_generator_makes_what_the_trained_one_makes(trained, checkpoint
 def test_the_moving_average_is_taken_where_there_is_one(trained, checkpoint, made_data, tmp_path):
     assert load_generator(trained[0], checkpoint, device=CPU).ema
     config, trainer = train(config_with("training", ema=None), made_data)
-    path = save(trainer, tmp_path / "plain.pt")
+    path = save(config, trainer, tmp_path / "plain.pt")
     found = load_generator(config, path, device=CPU)
     assert not found.ema
     assert_same_weights(found.network, trainer.generator)
@@ -90,7 +92,7 @@ def test_a_loaded_generator_is_to_be_looked_at_not_trained(trained, checkpoint):
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_a_loaded_generator_has_the_layout_of_its_training(made_data, tmp_path, channels_last):
     config, trainer = train(config_with("device", channels_last=channels_last), made_data)
-    network = load_generator(config, save(trainer, tmp_path / "latest.pt"), device=CPU).network
+    network = load_generator(config, save(config, trainer, tmp_path / "latest.pt"), device=CPU).network
     strides = {name: tensor.stride() for name, tensor in network.named_parameters()}
     assert strides == {name: tensor.stride() for name, tensor in trainer.generator.named_parameters()}
     assert network._memory_format == trainer.generator._memory_format
@@ -103,11 +105,12 @@ def test_loading_leaves_the_random_state(trained, checkpoint):
 
 
 UNUSABLE = {
-    "a classifier's": lambda path, trainer: save_checkpoint(path, {"algorithm": {"network": {}, "steps_done": 3}}),
+    "nobody's": lambda path, trainer: save_checkpoint(path, {"algorithm": trainer.state_dict()}),
     "another tool's": lambda path, trainer: torch.save({"state_dict": {}, "epoch": 3}, path),
-    "weights alone": lambda path, trainer: torch.save(trainer.generator.state_dict(), path),
-    "a tensor": lambda path, trainer: torch.save(torch.zeros(3), path),
-    "a list": lambda path, trainer: torch.save([1, 2], path),
+    "weights alone": lambda path, trainer: save_checkpoint(path, trainer.generator.state_dict()),
+    "a tensor": lambda path, trainer: save_checkpoint(path, torch.zeros(3)),
+    "a list": lambda path, trainer: save_checkpoint(path, [1, 2]),
+    "empty": lambda path, trainer: save_checkpoint(path, {"identity": identity_of(config_with()).state_dict()}),
 }
 
 
@@ -115,16 +118,39 @@ UNUSABLE = {
 def test_a_file_that_is_no_gans_checkpoint_is_named_in_one_line(trained, tmp_path, case):
     path = tmp_path / "other.pt"
     UNUSABLE[case](path, trained[1])
-    with pytest.raises(UserError, match=r"other\.pt is not a checkpoint of this run's generator") as raised:
+    with pytest.raises(UserError, match=r"other\.pt(: not a readable| is not a) checkpoint") as raised:
         load_generator(trained[0], path, device=CPU)
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("ema", [True, False])
-@pytest.mark.parametrize("keys", [{"width": 8}, {"z": 9}, {"spectral_norm": True}])
-def test_another_networks_checkpoint_is_named_in_one_line(checkpoint, keys, ema):
+@pytest.mark.parametrize(
+    ("section", "key", "value", "old"),
+    [
+        ("generator", "width", 8, 4),
+        ("generator", "spectral_norm", True, False),
+        ("loss", "name", "wasserstein", "'hinge'"),  # whose networks are of the same shapes
+    ],
+)
+def test_another_configs_checkpoint_is_refused_and_the_key_named(checkpoint, section, key, value, old, ema):
+    with pytest.raises(UserError) as raised:
+        load_generator(config_with(section, **{key: value}), checkpoint, device=CPU, ema=ema)
+    difference = f"its {section}.{key} is {old}, not {value!r}"
+    assert raised.value.problems == [f"{checkpoint} is not a checkpoint of this run: {difference}"]
+
+
+def test_what_may_change_during_a_run_makes_no_other_checkpoint(checkpoint):
+    config = config_with("training", steps=30).model_copy(update={"evaluation": None})
+    assert load_generator(config, checkpoint, device=CPU).step == 3
+
+
+@pytest.mark.parametrize("ema", [True, False])
+def test_weights_of_other_shapes_are_named_in_one_line(checkpoint, ema):
+    state = load_checkpoint(checkpoint)
+    other = config_with("generator", width=8)
+    save_checkpoint(checkpoint, {**state, "identity": identity_of(other).state_dict()})
     with pytest.raises(UserError, match=r"latest\.pt is not a checkpoint of this run's generator \(.+\)") as raised:
-        load_generator(config_with("generator", **keys), checkpoint, device=CPU, ema=ema)
+        load_generator(other, checkpoint, device=CPU, ema=ema)
     assert "\n" not in str(raised.value)
 
 

@@ -13,6 +13,7 @@ from ganmix.evaluation.latent import draw_latents
 from ganmix.evaluation.sampling import draw_noise, generate
 from ganmix.runs import memorising
 from ganmix.runs.gan import build_network
+from ganmix.runs.identity import identity_of
 from ganmix.runs.memorising import write_neighbours
 from ganmix.runs.sample import run_sample
 from ganmix.training.checkpoint import save_checkpoint
@@ -53,7 +54,8 @@ def make_run(folder, text):
             network(torch.randn(64, 8))
     network.eval()
     (folder / "checkpoints").mkdir()
-    state = {"algorithm": {"generator": network.state_dict(), "steps_done": 6}}
+    identity = identity_of(config).state_dict()
+    state = {"identity": identity, "algorithm": {"generator": network.state_dict(), "steps_done": 6}}
     save_checkpoint(folder / "checkpoints" / "latest.pt", state)
     return folder, network
 

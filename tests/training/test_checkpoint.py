@@ -1,5 +1,5 @@
 import errno
-import io
+import hashlib
 import os
 import resource
 import threading
@@ -46,6 +46,47 @@ def test_what_is_saved_is_loaded(tmp_path):
     assert torch.equal(loaded["tensor"], state["tensor"])
     assert loaded["nested"] == state["nested"]
     assert [path.name for path in (tmp_path / "new_folder").iterdir()] == ["c.pt"]
+
+
+def test_every_flipped_bit_is_noticed(tmp_path):
+    path = tmp_path / "c.pt"
+    network = torch.nn.Sequential(torch.nn.Linear(20, 10), torch.nn.BatchNorm1d(10))
+    state = {"network": network.state_dict(), "random": torch.Generator().get_state(), "step": 3}
+    save_checkpoint(path, state)
+    whole = path.read_bytes()
+    draw = torch.Generator().manual_seed(0)
+    anywhere = torch.randint(len(whole), (150,), generator=draw).tolist()
+    for place in {*anywhere, *range(len(whole) - 75, len(whole), 3)}:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"c\.pt: not a readable checkpoint"):
+            load_checkpoint(path)
+    path.write_bytes(whole)
+    loaded = load_checkpoint(path)
+    torch.testing.assert_close(loaded, state, rtol=0, atol=0)
+
+
+def test_other_tools_read_the_file_too(tmp_path):
+    path = tmp_path / "c.pt"
+    save_checkpoint(path, {"tensor": torch.arange(5), "step": 3})
+    for loaded in (torch.load(path, weights_only=True), torch.load(path, weights_only=True, mmap=True)):
+        torch.testing.assert_close(loaded, {"tensor": torch.arange(5), "step": 3})
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        digest = archive.comment
+    assert digest == b"sha256 " + hashlib.sha256(path.read_bytes()[: -len(digest)]).hexdigest().encode()
+
+
+def test_a_file_without_a_digest_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "c.pt"
+    torch.save({"step": 3}, path)
+    with pytest.raises(UserError) as error:
+        load_checkpoint(path)
+    assert str(error.value) == (
+        f"{path}: not a readable checkpoint "
+        "(it does not end with a digest: cut short, or of another program or version)"
+    )
 
 
 def test_failing_sync_leaves_the_old_file(tmp_path, monkeypatch):
@@ -105,10 +146,8 @@ def test_missing_file_is_named(tmp_path):
 
 def test_code_in_a_file_does_not_run(tmp_path):
     path, witness = tmp_path / "c.pt", tmp_path / "witness"
-    buffer = io.BytesIO()
-    torch.save({"step": CreatesFile(witness)}, buffer)
-    path.write_bytes(buffer.getvalue())
-    with pytest.raises(UserError, match="not a readable checkpoint"):
+    save_checkpoint(path, {"step": CreatesFile(witness)})
+    with pytest.raises(UserError, match=r"not a readable checkpoint \(it holds more than tensors and plain Python\)"):
         load_checkpoint(path)
     assert not witness.exists()
     torch.load(path, weights_only=False)  # it would have run
@@ -160,22 +199,6 @@ def test_forgetting_everything_leaves_an_empty_log_and_no_log_stays_none(tmp_pat
     assert read_lines(tmp_path / "other.jsonl") == []
 
 
-def _write_often(path, content):
-    for _ in range(100):
-        write_atomically(path, content, shared=True)
-
-
-def test_processes_that_write_the_same_file_do_not_disturb_each_other(tmp_path, forks):
-    path = tmp_path / "cache" / "file"
-    contents = [bytes([i]) * 100_000 for i in range(3)]
-    processes = [forks.Process(target=_write_often, args=(path, content)) for content in contents]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert path.read_bytes() in contents
-    assert [*path.parent.iterdir()] == [path]
 def test_a_line_is_appended_in_place_of_one_cut_short(tmp_path):
     log = tmp_path / "log.jsonl"
     append_line(log, {"step": 1})
@@ -241,3 +264,19 @@ def test_a_lock_that_is_a_link_leaves_its_target(tmp_path):
         assert target.read_text() == "precious"
 
 
+def _write_often(path, content):
+    for _ in range(100):
+        write_atomically(path, content, shared=True)
+
+
+def test_processes_that_write_the_same_file_do_not_disturb_each_other(tmp_path, forks):
+    path = tmp_path / "cache" / "file"
+    contents = [bytes([i]) * 100_000 for i in range(3)]
+    processes = [forks.Process(target=_write_often, args=(path, content)) for content in contents]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert path.read_bytes() in contents
+    assert [*path.parent.iterdir()] == [path]

@@ -6,7 +6,8 @@ import torch
 
 from ganmix.errors import DivergedError, Stopped, UserError
 from ganmix.training import loop
-from ganmix.training.checkpoint import load_checkpoint
+from ganmix.training.checkpoint import load_checkpoint, save_checkpoint
+from ganmix.training.identity import Identity
 from ganmix.training.loop import Action, resume, train
 from ganmix.training.recorder import Recorder
 from ganmix.training.run_folder import RunFolder, append_line, read_lines
@@ -40,14 +41,18 @@ def folder(tmp_path):
         yield folder
 
 
+IDENTITY = Identity({"lr": 0.1, "network": {"width": 4}}, "ab12", "data")
+
+
 def run(folder, algorithm, *, total_steps=10, scalars_every=100, checkpoint_every=100, keep_every=None, actions=()):
     """Resume and train."""
-    recorder = Recorder(folder, 0, total_steps, 1, resume(folder, algorithm))
+    recorder = Recorder(folder, 0, total_steps, 1, load(folder, algorithm, checkpoint_every))
     try:
         train(
             algorithm,
             recorder,
             folder,
+            IDENTITY,
             total_steps=total_steps,
             scalars_every=scalars_every,
             checkpoint_every=checkpoint_every,
@@ -56,6 +61,10 @@ def run(folder, algorithm, *, total_steps=10, scalars_every=100, checkpoint_ever
         )
     finally:
         recorder.close()
+
+
+def load(folder, algorithm, checkpoint_every=100, identity=IDENTITY):
+    return resume(folder, algorithm, identity, checkpoint_every=checkpoint_every)
 
 
 def saved(folder, name="latest.pt"):
@@ -199,6 +208,7 @@ def test_lines_come_at_their_interval_and_at_the_end_with_extra_scalars(folder):
         algorithm,
         recorder,
         folder,
+        IDENTITY,
         total_steps=10,
         scalars_every=4,
         checkpoint_every=100,
@@ -235,7 +245,7 @@ def test_resuming_forgets_what_came_after_the_checkpoint(folder):
     for log in (folder.metrics, folder.scores):
         for step in (4, 5):
             append_line(log, {"step": step})
-    resume(folder, Counter())
+    load(folder, Counter())
     assert [line["step"] for line in read_lines(folder.metrics)] == [4, 4]
     assert [line["step"] for line in read_lines(folder.scores)] == [4]
 
@@ -243,7 +253,7 @@ def test_resuming_forgets_what_came_after_the_checkpoint(folder):
 def test_nothing_to_resume_leaves_the_algorithm_as_it_is_and_the_logs_empty(folder):
     append_line(folder.metrics, {"step": 1})
     algorithm = Counter()
-    assert resume(folder, algorithm) is None
+    assert load(folder, algorithm) is None
     assert algorithm.steps_done == 0
     assert read_lines(folder.metrics) == []
 
@@ -251,7 +261,7 @@ def test_nothing_to_resume_leaves_the_algorithm_as_it_is_and_the_logs_empty(fold
 def test_damaged_checkpoint_is_named(folder):
     (folder.checkpoints / "latest.pt").write_bytes(b"PK")
     with pytest.raises(UserError, match=r"latest\.pt: not a readable checkpoint"):
-        resume(folder, Counter())
+        load(folder, Counter())
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -313,6 +323,127 @@ def test_events_are_on_disk_with_the_checkpoint(folder, monkeypatch):
     monkeypatch.setattr(loop, "save_checkpoint", lambda path, state, previous: order.append("checkpoint"))
     recorder = Recorder(folder, 0, 1, 1)
     monkeypatch.setattr(recorder.writer, "flush", lambda: order.append("events"))
-    train(Counter(), recorder, folder, total_steps=1, scalars_every=1, checkpoint_every=1, actions=[])
+    train(Counter(), recorder, folder, IDENTITY, total_steps=1, scalars_every=1, checkpoint_every=1, actions=[])
     assert order == ["events", "checkpoint"]
     recorder.close()
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["missing", "dangling", "damaged"])
+def test_without_a_good_latest_checkpoint_the_run_goes_on_from_the_previous_one(folder, capsys, how):
+    run(folder, Counter(), total_steps=8, scalars_every=1, checkpoint_every=3)
+    assert (saved(folder), saved(folder, "previous.pt")) == (8, 6)
+    latest, previous = (folder.checkpoints / name for name in ("latest.pt", "previous.pt"))
+    good = previous.read_bytes()
+    if how == "damaged":
+        damage(latest)
+    else:
+        latest.unlink()
+    if how == "dangling":
+        latest.symlink_to("elsewhere.pt")
+    capsys.readouterr()
+    seen = []
+    watch = Action(lambda step: seen.append((step, saved(folder), previous.read_bytes() == good)), every=1)
+    run(folder, resumed := Counter(), total_steps=10, scalars_every=1, checkpoint_every=3, actions=[watch])
+    warning = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: "))
+    assert warning.startswith(f"warning: {latest}: not a" if how == "damaged" else f"warning: {latest} is missing")
+    assert warning.endswith(f"; the run goes on from {previous}")
+    assert resumed.total == 55
+    assert seen == [(6, None, True), *((step, None, True) for step in (7, 8)), (9, 9, True), (10, 10, False)]
+    assert [line["step"] for line in read_lines(folder.metrics)] == [*range(1, 11)]
+
+
+def test_divergence_after_that_names_the_previous_checkpoint(folder):
+    run(folder, Counter(), total_steps=8, checkpoint_every=3)
+    (folder.checkpoints / "latest.pt").unlink()
+    with pytest.raises(DivergedError, match=r"nan at step 7; the last good checkpoint is .*previous\.pt"):
+        run(folder, Counter({7: lambda: torch.tensor(torch.nan)}), scalars_every=1)
+
+
+@pytest.mark.parametrize("previous", ["missing", "damaged"])
+def test_a_damaged_checkpoint_without_a_good_one_stops_the_run(folder, previous):
+    run(folder, Counter(), total_steps=8, scalars_every=1, checkpoint_every=3)
+    damage(folder.checkpoints / "latest.pt")
+    if previous == "damaged":
+        damage(folder.checkpoints / "previous.pt")
+    else:
+        (folder.checkpoints / "previous.pt").unlink()
+    before = contents(folder)
+    with pytest.raises(UserError) as error:
+        load(folder, Counter())
+    (problem,) = error.value.problems
+    assert problem.startswith(f"{folder.checkpoints / 'latest.pt'}: not a readable checkpoint (it is damaged")
+    assert "there is no good previous.pt; copy a good checkpoint" in problem
+    assert "\n" not in problem
+    assert contents(folder) == before
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+
+
+TRACES = {
+    "steps beyond the first checkpoint": lambda folder: append_line(folder.metrics, {"step": 101}),
+    "a score": lambda folder: append_line(folder.scores, {"step": 50}),
+    "a session that went on": lambda folder: append_line(folder.sessions, {"step": 50}),
+    "a checkpoint that is kept": lambda folder: (folder.checkpoints / "step_000050.pt").touch(),
+}
+
+
+@pytest.mark.parametrize("trace", TRACES)
+def test_a_run_whose_checkpoints_are_gone_does_not_start_again(folder, trace):
+    append_line(folder.metrics, {"step": 50})
+    TRACES[trace](folder)
+    before = contents(folder)
+    with pytest.raises(UserError) as error:
+        load(folder, Counter(), checkpoint_every=100)
+    (problem,) = error.value.problems
+    assert problem.startswith(f"{folder.path} has been trained, but its latest.pt and previous.pt are gone; copy ")
+    assert problem.endswith("or take another run.dir to start again")
+    assert contents(folder) == before
+
+
+def test_a_run_stopped_before_its_first_checkpoint_starts_again_and_says_so(folder, capsys):
+    append_line(folder.metrics, {"step": 100})  # a kill between this line and the checkpoint
+    append_line(folder.scores, {"step": 0})
+    assert load(folder, Counter(), checkpoint_every=100) is None
+    assert capsys.readouterr().err == "no checkpoint was saved yet; the run starts again at step 0\n"
+    assert (read_lines(folder.metrics), read_lines(folder.scores)) == ([], [{"step": 0}])
+
+
+MALFORMED = {
+    "a list": lambda state: [1, 2],
+    "a tensor": lambda state: torch.zeros(3),
+    "nothing": lambda state: None,
+    "an empty dict": lambda state: {},
+    "no identity": lambda state: {name: state[name] for name in ("algorithm", "recorder")},
+    "no algorithm": lambda state: {name: state[name] for name in ("identity", "recorder")},
+    "no recorder": lambda state: {name: state[name] for name in ("identity", "algorithm")},
+    "an empty recorder": lambda state: {**state, "recorder": {}},
+    "an empty algorithm": lambda state: {**state, "algorithm": {}},
+    "a list for the algorithm": lambda state: {**state, "algorithm": [1]},
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_what_is_no_training_of_this_run_is_refused_in_one_line(folder, case):
+    run(folder, Counter(), total_steps=4, scalars_every=1)
+    path = folder.checkpoints / "latest.pt"
+    save_checkpoint(path, MALFORMED[case](load_checkpoint(path)))
+    before = contents(folder)
+    with pytest.raises(UserError, match=r"latest\.pt is not a checkpoint of this run") as error:
+        load(folder, Counter())
+    assert "\n" not in str(error.value)
+    assert contents(folder) == before
+
+
+def test_another_runs_checkpoint_is_refused_and_the_key_named(folder):
+    run(folder, Counter(), total_steps=4)
+    other = Identity({"lr": 0.2, "network": {"width": 4}}, "ab12", "data")
+    with pytest.raises(UserError, match=r"latest\.pt is not a checkpoint of this run: its lr is 0\.1, not 0\.2"):
+        load(folder, Counter(), identity=other)
