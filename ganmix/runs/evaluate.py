@@ -66,6 +66,6 @@ def evaluate(
                 real_too=real_too,
                 save_reference_to=save_reference_to,
             )
-        # Each is scored by one of the processes.
-        mine = classifiers[here.rank :: here.size]
-        evaluate_classifiers(mine, overrides, what=what or WHAT, checkpoint=checkpoint, every_kept=every_kept)
+        evaluate_classifiers(
+            classifiers, overrides, here, what=what or WHAT, checkpoint=checkpoint, every_kept=every_kept
+        )

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from ganmix.config.classifier import Attacks, ClassifierConfig
 from ganmix.config.reader import read_config
 from ganmix.data import ImageData
+from ganmix.distributed import World
 from ganmix.errors import UserError
 from ganmix.evaluation import attacks, deformations, interpolation
 from ganmix.evaluation.accuracy import clean_scores
@@ -125,6 +126,7 @@ WHAT = ("clean", "attacks", "deformations", "interpolation")  # the check withou
 def evaluate_classifiers(
     runs: Sequence[Path],
     overrides: Sequence[str],
+    here: World,
     *,
     what: Sequence[str],
     checkpoint: str | None,
@@ -134,6 +136,7 @@ def evaluate_classifiers(
 
     Args:
         overrides: `evaluation.attacks.epsilon=0.01` and the like, over the runs' configs.
+        here: the processes that share the runs; each is scored by one of them.
         what: keys of `EVALUATIONS`.
         checkpoint: "latest", "best" or a path; None: what the run's `evaluation.select` means.
         every_kept: score every checkpoint that a run keeps, and the latest one.
@@ -142,9 +145,9 @@ def evaluate_classifiers(
         UserError: no checkpoint, or none of this config.
     """
     read: dict[Any, ImageData] = {}
-    for run in runs:
+    for run in runs[here.rank :: here.size]:
         config = read_config(ClassifierConfig, run / CONFIG, overrides)
-        device = prepare_device(config.device)
+        device = here.place(prepare_device(config.device))
         key = (config.data.name, config.data.root, config.data.resolution)
         if key not in read:
             read[key] = read_labelled(config.data, "test")
@@ -155,6 +158,8 @@ def evaluate_classifiers(
         done: set[int] = set()
         for path in [*kept, checkpoint_path(run, chosen)]:
             trained = load_trained_classifier(config, path, device=device)
+            if selection and trained.step != selection["checkpoint_step"]:
+                raise UserError(_unselected(run))
             if trained.step in done:  # the latest checkpoint is often the last that is kept
                 continue
             done.add(trained.step)
@@ -198,16 +203,22 @@ def _score(
 
 
 def _selection(config: ClassifierConfig, run: Path) -> dict[str, Any]:
-    """Return how a run's checkpoint was selected, and at which last step; nothing where that is the last itself."""
+    """Return how a run's checkpoint was selected, at which last step, and of which step it is.
+
+    Returns:
+        Nothing where that is the last itself.
+    """
     if config.evaluation.select == "last":
         return {}
     words = SELECTIONS[config.evaluation.select]
     lines = [line for line in read_lines(run / "scores.jsonl") if line["protocol"].get("selection") == words]
     if not lines:
-        raise UserError(
-            f"{run}: its training is not at an end, so no checkpoint is selected; --checkpoint latest or best takes one"
-        )
-    return {"selection": words, "step": lines[-1]["step"]}
+        raise UserError(_unselected(run))
+    return {"selection": words, "step": lines[-1]["step"], "checkpoint_step": lines[-1]["checkpoint_step"]}
+
+
+def _unselected(run: Path) -> str:
+    return f"{run}: its training is not at an end, so no checkpoint is selected; --checkpoint latest or best takes one"
 
 
 def _std(network: Classifier) -> torch.Tensor:

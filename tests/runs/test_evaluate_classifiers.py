@@ -10,12 +10,16 @@ from ganmix.cli import train_classifier
 from ganmix.config.classifier import ClassifierConfig
 from ganmix.config.reader import read_config
 from ganmix.data import load_images
+from ganmix.distributed import World
+from ganmix.errors import UserError
 from ganmix.evaluation.accuracy import clean_scores
 from ganmix.evaluation.attacks import attack_scores, unbounded_scores
 from ganmix.evaluation.deformations import deformation_scores
 from ganmix.evaluation.interpolation import interpolation_nll
+from ganmix.runs import evaluate_classifiers
 from ganmix.runs.evaluate_classifiers import EVALUATIONS, SEED, WHAT
 from ganmix.runs.load import load_trained_classifier
+from ganmix.training.checkpoint import load_checkpoint, save_checkpoint
 from ganmix.training.run_folder import read_lines
 
 CONFIG = """\
@@ -194,6 +198,34 @@ def test_unfinished_training_has_selected_nothing_and_says_what_can_be_had(run, 
     (line,) = refused(capsys, run)
     assert line.endswith("no checkpoint is selected; --checkpoint latest or best takes one")
     assert evaluate(run, "--checkpoint", "latest", "--what", "clean") == 0
+
+
+def test_a_run_that_got_more_steps_has_selected_nothing_until_their_end(run, capsys):
+    best = run / "checkpoints" / "best.pt"
+    state = load_checkpoint(best)
+    state["algorithm"]["steps_done"] += 1  # as a training that goes on replaces it
+    save_checkpoint(best, state)
+    before = (run / "scores.jsonl").read_bytes()
+    (line,) = refused(capsys, run)
+    assert line.endswith("no checkpoint is selected; --checkpoint latest or best takes one")
+    assert (run / "scores.jsonl").read_bytes() == before
+
+
+def test_each_process_scores_its_runs_on_its_own_gpu(run, monkeypatch):
+    places = []
+
+    def stop(config, path, *, device):
+        places.append((path.parents[1], device))
+        raise UserError("no such GPU here")
+
+    monkeypatch.setattr(evaluate_classifiers, "prepare_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(evaluate_classifiers, "load_trained_classifier", stop)
+    runs = [run, shutil.copytree(run, run.with_name("other"))]
+    for rank in (0, 1):
+        here = World(rank=rank, size=2, local_rank=rank)
+        with pytest.raises(UserError):
+            evaluate_classifiers.evaluate_classifiers(runs, [], here, what=WHAT, checkpoint=None, every_kept=False)
+    assert places == [(runs[0], torch.device("cuda", 0)), (runs[1], torch.device("cuda", 1))]
 
 
 def test_options_of_the_other_kind_are_refused_each_by_name(run, capsys):
