@@ -95,8 +95,17 @@ def memory_format(settings: Device) -> torch.memory_format:
 
 
 def run_path(run_dir: str | None, config_path: Path) -> Path:
-    """Return the run's folder: the config's, or runs/ and the config file's name."""
-    return Path(run_dir) if run_dir else Path("runs") / config_path.stem
+    """Return the run's folder: the config's, or runs/ and the config file's name.
+
+    Raises:
+        UserError: it begins with ~ and a name that nobody has.
+    """
+    if not run_dir:
+        return Path("runs") / config_path.stem
+    try:
+        return Path(run_dir).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"run.dir: {run_dir!r} is in the home of a user unknown here") from error
 
 
 def child_seeds(seed: int, num: int) -> list[int]:

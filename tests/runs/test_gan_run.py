@@ -590,6 +590,16 @@ def test_a_damaged_line_of_a_log_is_one_line(copy, capsys):
     assert problem.startswith(f"error: {scores}:2: expected a JSON object with a step")
 
 
+def test_home_is_the_users(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert train("run.dir=~/here", "evaluation=null", "training.steps=1") == 0
+    assert (tmp_path / "here" / "checkpoints" / "latest.pt").exists()
+    assert not Path("~").exists()
+    capsys.readouterr()
+    assert train("run.dir=~nobody-of-this-name/here") == 2
+    assert errors(capsys) == ["error: run.dir: '~nobody-of-this-name/here' is in the home of a user unknown here"]
+
+
 def test_fewer_steps_than_were_done_are_refused_and_nothing_is_written(copy, capsys):
     before = (copy / "config.yaml").read_bytes()
     assert train(f"run.dir={copy}", "training.steps=2") == 2
