@@ -80,6 +80,7 @@ def test_every_classifier_config_takes_a_step(path, made_data, monkeypatch, tmp_
     shrunk += [f"data.num_validation={num_classes}"] if config.data.num_validation else []
     shrunk += ["semi_supervised.batch_size=4"] if config.semi_supervised else []
     once = [f"run.dir={tmp_path}", "training.steps=1", "training.epochs=null", "evaluation.every=null"]
+    once += ["training.decay=constant", "training.drops=[]"]  # drops lie past the first step
     assert train_classifier([str(path), *shrunk, *once]) == 0
     line = last_line(tmp_path / "metrics.jsonl")
     assert line["step"] == 1

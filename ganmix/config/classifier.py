@@ -92,13 +92,23 @@ class Mixup(Section):
     """Manifold Mixup, section 2 of the paper; stages: [0] is input mixup."""
 
     alpha: PositiveFloat = 2.0
-    """of Beta(alpha, alpha)"""
+    """of Beta(alpha, alpha); the paper has 2.0 for Manifold Mixup and 1.0 for input mixup"""
     stages: Annotated[tuple[CountOrZero | str, ...], Field(min_length=1)] = (0, 1, 2)
     """where to mix, one drawn each step: numbers or names; 0 is the input, k the output of the k-th stage"""
     lam_per: Literal["sample", "batch"] = "batch"
     """one lambda for each image, or for the whole batch"""
     block_gradients: bool = False
-    """no gradient of a mix reaches the stages below it (section 4.1)"""
+    """no gradient of a mix reaches the stages below it (section 4.1): in such a step these get no gradient at all, and
+    neither momentum nor weight decay moves them (in the PyTorch of 2018 both still did)"""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        numbers = [0 if stage == "input" else stage for stage in self.stages]
+        if len(set(numbers)) < len(numbers):
+            raise ValueError(f"stages repeat, got {list(self.stages)}: one is drawn, each with the same probability")
+        if self.block_gradients and numbers == [0]:
+            raise ValueError("block_gradients needs a stage above the input: below the input there is nothing to block")
+        return self
 
 
 class CutMix(Section):
@@ -140,7 +150,7 @@ class Training(Section):
     decay: Literal["constant", "linear", "cosine", "multistep"] = "linear"
     """how the rate falls: linear and cosine to 0 over the training, multistep to a tenth at each of drops"""
     drops: tuple[Count, ...] = ()
-    """of multistep: epochs, or steps where steps are given"""
+    """of multistep: epochs, or steps where steps are given; all before the end of the training"""
     momentum: Fraction = 0.9
     """of SGD"""
     nesterov: bool = True
@@ -162,8 +172,13 @@ class Training(Section):
             raise ValueError("drops go with decay: multistep, and it needs them")
         if list(self.drops) != sorted(set(self.drops)):
             raise ValueError(f"drops must rise, got {list(self.drops)}")
+        end, unit = (self.steps, "steps") if self.epochs is None else (self.epochs, "epochs")
+        if self.drops and end is not None and self.drops[-1] >= end:
+            raise ValueError(f"drops must lie before the end ({unit}: {end}), got {list(self.drops)}")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0")
+        if self.l1_of == "first" and not self.l1:
+            raise ValueError("l1_of: first needs l1, which is 0")
         return self
 
 
@@ -176,11 +191,11 @@ class Attacks(Section):
     """normalised: epsilon in standard deviations of each channel and no clamp to the range, as the authors attacked;
     about a quarter as strong"""
     pgd_step: PositiveFloat = 0.0075
-    """of PGD, of a pixel's range"""
+    """length of a step of PGD, in the unit of epsilon: in normalised space these are standard deviations"""
     pgd_steps: Count = 20
-    """steps of PGD"""
+    """steps of PGD, in either space"""
     unbounded_step: PositiveFloat = 0.01
-    """of the check without bound"""
+    """length of a step of the check without bound, of a pixel's range whatever space says"""
     unbounded_steps: Count = 200
     """its steps"""
 
@@ -231,6 +246,8 @@ class ClassifierConfig(RunConfig):
     def _check(self) -> Self:
         if self.mixup is not None and self.cutmix is not None:
             raise ValueError("mixup and cutmix exclude each other")
+        if self.semi_supervised is not None and self.cutmix is not None:
+            raise ValueError("cutmix and semi_supervised exclude each other: labelled images can only have mixup there")
         if self.evaluation.select == "validation" and not self.data.num_validation:
             raise ValueError("evaluation.select: validation needs data.num_validation")
         if self.semi_supervised is not None and self.data.labels_per_class is None:
