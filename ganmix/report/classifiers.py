@@ -18,6 +18,7 @@ TITLES = {
     "deformations": "Deformations",
     "interpolation": "Interpolations",
 }
+PAPERS_EPSILON = 0.03  # of Table 5
 _TRIALS = {"Table 4": "over 5 trials"}
 
 
@@ -104,7 +105,7 @@ class ClassifierProtocol(Protocol):
     def title(self) -> str:
         what = self.parts["what"]
         title = TITLES.get(what, what)
-        if self.parts.get("split") == "validation":
+        if self.of_validation:
             title = "Validation images" if what == "clean" else f"{title}, validation images"
         return f"{title} at {self.chosen_by}" if self.chosen_by else title
 
@@ -112,7 +113,7 @@ class ClassifierProtocol(Protocol):
     def rank(self) -> int:
         what, order = self.parts["what"], list(TITLES)
         place = order.index(what) if what in order else len(order)
-        return 2 * place + (self.warning is not None or not self.repeats_paper)
+        return 2 * place + (self.warning is not None or self.of_validation)
 
     @property
     def num_images(self) -> int | None:
@@ -131,8 +132,13 @@ class ClassifierProtocol(Protocol):
         return "The step was chosen by test images, as the authors did: no honest estimate."
 
     @property
+    def of_validation(self) -> bool:
+        return self.parts.get("split") == "validation"
+
+    @property
     def repeats_paper(self) -> bool:
-        return self.parts.get("split") != "validation"
+        other_attack = self.parts["what"] == "attacks" and self.parts.get("epsilon") != PAPERS_EPSILON
+        return not self.of_validation and not other_attack
 
     @property
     def spread_note(self) -> str:
@@ -144,16 +150,20 @@ class ClassifierProtocol(Protocol):
         else:
             named = [f"its {table} ({'; '.join(titles)})" for table, titles in tables.items()]
             rows = f"The paper's values are those of {', '.join(named)} ({ARXIV})"
-        attacked = ""
-        if self.parts["what"] == "attacks" and self.parts.get("space") == "pixel":
-            attacked = (
-                " The authors' code attacked normalised images, where an epsilon of 0.03 moves a pixel of CIFAR-10 by "
-                "2/255 alone."
-            )
         return (
             f"{rows}. It does not say of which epoch; the authors' code took the best by test images, for Table 4 by "
-            f"validation images.{attacked} Values compare with it for the same data, network and epochs alone; "
-            "elsewhere the order of rows and the sign of a difference do."
+            f"validation images.{self._attacked_by_the_authors()} Values compare with it only for the same data, "
+            "network and epochs; elsewhere the order of rows and the sign of a difference do."
+        )
+
+    def _attacked_by_the_authors(self) -> str:
+        if self.parts["what"] != "attacks":
+            return ""
+        if self.parts.get("space") == "normalised":
+            return " Images were attacked as the authors' code attacked them: normalised, and clamped to no range."
+        return (
+            f" The authors' code attacked normalised images, where an epsilon of {PAPERS_EPSILON} moves a pixel of "
+            "CIFAR-10 by only 2/255, about a quarter of what it does here."
         )
 
     def in_brief(self) -> str:
@@ -164,7 +174,7 @@ class ClassifierProtocol(Protocol):
     def in_words(self) -> list[str]:
         parts = self.parts
         shown = {"dataset", "split", "num", "digest", "what", "ema", "selection", *_SHOWN.get(parts["what"], ())}
-        which = f"[{str(parts.get('digest', '?'))[:8]}]" if self.repeats_paper else "drawn by each run's seed"
+        which = "drawn by each run's seed" if self.of_validation else f"[{str(parts.get('digest', '?'))[:8]}]"
         words = [f"{self._images()} {which}", *self._measured()]
         words += [f"{key.replace('_', ' ')}: {value}" for key, value in parts.items() if key not in shown]
         if "ema" in parts:
@@ -183,29 +193,28 @@ class ClassifierProtocol(Protocol):
         match self.parts["what"]:
             case "attacks":
                 reach = f"{value['epsilon']} {_UNITS.get(value['space'], value['space'])}"
+                reach += " and keep it within" if value["clamp"] is True else ""
                 return [
                     f"FGSM and PGD that change a pixel by at most {reach}",
                     f"PGD: {value['pgd_steps']} steps of {value['pgd_step']}, seed {value['seed']}",
                 ]
             case "unbounded":
-                steps = f"{value['steps']} steps of {value['step_size']} of a pixel's range"
-                return [f"PGD with no bound on the change: {steps}", "a check: near 0 unless gradients are masked"]
+                steps = f"a pixel's range: {value['steps']} steps of {value['step_size']} of it"
+                return [f"PGD with no bound on the change but {steps}", "a check: near 0 unless gradients are masked"]
             case "deformations":
                 return ["turned and sheared by random angles within ±, zoomed by the per cent given"]
             case "interpolation":
-                num = self.parts.get("num_pairs")
-                mixed = f"{num:,} pairs of them" if num else "each with another"
                 return [
-                    f"{mixed}, mixed at the input of each stage",
+                    f"{value['pairs']}, mixed at the input of each stage",
                     f"NLL of equally mixed labels: mean over {value['num_lambdas']} lambdas from 0 to 1",
                 ]
         return []
 
 
 _SHOWN = {  # what `_measured` has words for
-    "attacks": ("epsilon", "space", "pgd_step", "pgd_steps", "seed"),
-    "unbounded": ("step_size", "steps"),
-    "interpolation": ("num_lambdas", "num_pairs"),
+    "attacks": ("epsilon", "space", "clamp", "pgd_step", "pgd_steps", "seed"),
+    "unbounded": ("step_size", "steps", "clamp"),
+    "interpolation": ("num_lambdas", "pairs"),
 }
 _UNITS = {"pixel": "of its range", "normalised": "standard deviations of its channel, clamped to no range"}
 

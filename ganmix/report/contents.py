@@ -148,7 +148,7 @@ def _leads(groups: Sequence[Group], chapters: Sequence[Chapter]) -> list[Lead]:
             (chapter.title, " ".join([found, *filter(None, [chapter.table.protocol.warning])]))
             for chapter in own
             if chapter.table.protocol.title != title
-            and chapter.table.protocol.repeats_paper
+            and not chapter.table.protocol.of_validation
             and (found := result(chapter.table, chapter.comparisons))
         ]
         leads.append(Lead(subject if len(subjects) > 1 else None, text, others))

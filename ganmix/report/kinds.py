@@ -173,9 +173,14 @@ class Protocol(ABC):
         return None
 
     @property
+    def of_validation(self) -> bool:
+        """Whether it scores validation images, which are there to choose a step by."""
+        return False
+
+    @property
     def repeats_paper(self) -> bool:
         """Whether the paper's values stand beside these."""
-        return True
+        return not self.of_validation
 
     @property
     def chosen_by(self) -> str | None:

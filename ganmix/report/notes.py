@@ -41,7 +41,7 @@ def notes(groups: Sequence[Group], tables: Mapping[str, ScoreTable]) -> list[str
             missing = [run.seed for run in row.group.runs if run.seed in row.missing and run.scores]
             if missing:
                 found.append(f"{row.group.title}: {counted_seeds(missing)} not scored at step {row.step:,}{where}.")
-        if len(tables) > 1 and table.protocol.repeats_paper and table.protocol.chosen_by is None:
+        if len(tables) > 1 and not table.protocol.of_validation and table.protocol.chosen_by is None:
             found += [f"{g.title}: not scored{where}." for g in table.unscored if any(run.scores for run in g.runs)]
     return found
 

@@ -95,6 +95,7 @@ EVALUATIONS = {
         lambda a: {
             **attacks.PROTOCOL,
             **a.model_dump(include={"epsilon", "space", "pgd_step", "pgd_steps"}),
+            "clamp": a.space == "pixel",
             "seed": SEED,
         },
         lambda subject: (subject.attacks.pgd_steps + 3) * subject.data.num_images,
@@ -106,6 +107,7 @@ EVALUATIONS = {
             "pgd_start": "the image",
             "step_size": a.unbounded_step,
             "steps": a.unbounded_steps,
+            "clamp": True,
         },
         lambda subject: (subject.attacks.unbounded_steps + 1) * subject.data.num_images,
     ),

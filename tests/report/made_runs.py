@@ -53,11 +53,26 @@ ATTACKS = CLEAN | {
     "pgd_step": 0.0075,
     "pgd_steps": 20,
     "seed": 0,
+    "clamp": True,
     "pgd_start": "uniform in the ball",
+    "attacked_loss": "cross-entropy of the true label",
 }
-UNBOUNDED = CLEAN | {"what": "unbounded", "step_size": 0.01, "steps": 200, "num": 300}
-DEFORMATIONS = CLEAN | {"what": "deformations", "seed": 0, "fill": "black"}
-INTERPOLATION = CLEAN | {"what": "interpolation", "num_lambdas": 51, "num_pairs": 359, "seed": 0}
+UNBOUNDED = CLEAN | {
+    "what": "unbounded",
+    "step_size": 0.01,
+    "steps": 200,
+    "clamp": True,
+    "num": 300,
+    "pgd_start": "the image",
+    "attacked_loss": "cross-entropy of the true label",
+}
+DEFORMATIONS = CLEAN | {"what": "deformations", "seed": 0, "fill": "black", "interpolation": "bilinear"}
+INTERPOLATION = CLEAN | {
+    "what": "interpolation",
+    "num_lambdas": 51,
+    "pairs": "each image with one of a random permutation of all",
+    "seed": 0,
+}
 DEFORMED = [
     *(f"rotation {degrees}" for degrees in (20, 40, 60, 80)),
     *(f"shear {degrees}" for degrees in (28.6, 57.3, 114.6, 143.2, 171.9)),

@@ -1,6 +1,7 @@
 import csv
 import io
 import re
+from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
@@ -24,12 +25,14 @@ from made_runs import (
     write_lines,
 )
 
+from ganmix.cli import evaluate, train_classifier
 from ganmix.errors import UserError
 from ganmix.report.contents import gather
 from ganmix.report.figures import dashes_in_words, lambda_lines, score_lines, styles
 from ganmix.report.page import to_html
 from ganmix.report.scores import Column
 from ganmix.report.tables import to_csv, to_markdown
+from ganmix.training.run_folder import read_lines
 
 BLOCKED = "mixup={alpha: 2, stages: [0, layer1], block_gradients: true}"
 CUTMIX = "cutmix={alpha: 1}"
@@ -37,6 +40,13 @@ SEMI = "semi_supervised={mixup: {alpha: 2, stages: [input, layer1]}, weight: 2}"
 FEW_LABELS = "data={name: digits, labels_per_class: 10}"
 BY_VALIDATION = CLEAN | {"selection": "best validation accuracy"}
 BY_TEST = CLEAN | {"selection": "best test accuracy"}
+SMALL_CONFIG = """\
+data: {name: digits}
+network: {name: conv, width: 4}
+training: {steps: 5, batch_size: 20}
+evaluation: {every: null, num_test: 20, attacks: {pgd_steps: 2, unbounded_steps: 3}}
+device: {name: cpu}
+"""
 WARNING = "chosen by test images, as the authors did: no honest estimate"
 
 
@@ -56,6 +66,10 @@ def rows_of(report):
 
 def titles(report):
     return [chapter.title for chapter in report.chapters]
+
+
+def words_of(report):
+    return " | ".join("; ".join(chapter.table.protocol.in_words()) for chapter in report.chapters)
 
 
 def words(text):
@@ -115,19 +129,58 @@ def test_protocols_of_one_kind_are_numbered_and_said_not_to_compare(tmp_path):
 def test_words_say_what_was_done_to_which_images(full):
     said = {chapter.title: "; ".join(chapter.table.protocol.in_words()) for chapter in full[0].chapters}
     assert said["Clean test images"] == "359 test images of digits [5e5e5e5e]; the weights themselves, no average"
-    assert "FGSM and PGD that change a pixel by at most 0.03 of its range" in said["Attacks"]
-    assert "PGD: 20 steps of 0.0075, seed 0; pgd start: uniform in the ball" in said["Attacks"]
+    assert "FGSM and PGD that change a pixel by at most 0.03 of its range and keep it within;" in said["Attacks"]
+    assert "PGD: 20 steps of 0.0075, seed 0;" in said["Attacks"]
+    assert "pgd start: uniform in the ball" in said["Attacks"]
     assert "300 test images" in said["Attack without bound"]
-    assert "200 steps of 0.01" in said["Attack without bound"]
-    assert "fill: black; seed: 0" in said["Deformations"]
-    assert "359 pairs of them" in said["Interpolations"]
+    assert "no bound on the change but a pixel's range: 200 steps of 0.01 of it" in said["Attack without bound"]
+    assert "fill: black" in said["Deformations"]
+    assert said["Interpolations"].count("each image with one of a random permutation of all, mixed at the input") == 1
     assert "mean over 3 lambdas" in said["Interpolations"]
+    assert "pairs:" not in said["Interpolations"]
 
 
 def test_attack_in_normalised_space_is_said(tmp_path):
-    make_classifier_run(tmp_path / "only", lines=[line_of(3000, {"FGSM": 20.0}, ATTACKS | {"space": "normalised"})])
+    weak = ATTACKS | {"space": "normalised", "clamp": False}
+    row = paper("Table 5", "Row", FGSM=40)
+    make_classifier_run(tmp_path / "only", row, lines=[line_of(3000, {"FGSM": 20.0}, weak)])
     (chapter,) = gather([tmp_path]).chapters
-    assert "0.03 standard deviations of its channel" in chapter.table.protocol.in_words()[1]
+    words = chapter.table.protocol.in_words()[1]
+    assert words.endswith("at most 0.03 standard deviations of its channel, clamped to no range")
+    (note,) = [note for note in chapter.footnotes if "paper" in note]
+    assert "as the authors' code attacked" in note
+
+
+@pytest.mark.parametrize(("epsilon", "shown"), [(0.03, 1), (0.029, 0), (0.1, 0)])
+def test_papers_fgsm_stands_beside_scores_of_its_epsilon_only(epsilon, shown, tmp_path):
+    line = line_of(3000, {"FGSM": 20.0}, ATTACKS | {"epsilon": epsilon})
+    make_classifier_run(tmp_path / "only", paper("Table 5", "Row", FGSM=40), accuracy={3000: 90.0}, lines=[line])
+    report = gather([tmp_path])
+    _, attacks = report.chapters
+    assert [column.base for column in attacks.table.paper_columns] == ["FGSM"] * shown
+    assert [title for title, _ in report.leads[0].others] == ["Attacks"]  # the score itself is reported all the same
+    assert ("(paper: 40" in to_markdown(report) or "paper's FGSM" in to_markdown(report)) == bool(shown)
+
+
+def test_log_and_report_agree_on_what_a_protocol_says(tmp_path, monkeypatch):
+    """Trains, evaluates and reports a small network: what the tests above make up is what the product writes."""
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text(SMALL_CONFIG)
+    made = {"clean": CLEAN, "attacks": ATTACKS, "unbounded": UNBOUNDED}
+    made |= {"deformations": DEFORMATIONS, "interpolation": INTERPOLATION}
+    assert train_classifier(["config.yaml"]) == 0
+    assert evaluate(["runs/config", "--what", ",".join(made)]) == 0
+    written = {line["protocol"]["what"]: line["protocol"] for line in read_lines(Path("runs/config/scores.jsonl"))}
+    assert {what: {*protocol} for what, protocol in written.items()} == {what: {*keys} for what, keys in made.items()}
+    for what, protocol in made.items():
+        words = {key for key, value in protocol.items() if isinstance(value, str)} - {"dataset", "digest"}
+        assert {key: written[what][key] for key in words} == {key: protocol[key] for key in words}
+    report = gather([Path("runs/config")])
+    assert titles(report) == ["Clean test images", "Attacks", "Attack without bound", "Deformations", "Interpolations"]
+    text = words_of(report)
+    assert "?" not in text
+    assert "20 test images of digits" in text
+    assert report.notes == []
 
 
 def test_lead_is_about_clean_accuracy_and_the_other_measures_follow(full):
