@@ -164,7 +164,21 @@ def test_attacks_in_normalised_space_are_those_of_the_channels_deviations(run):
     assert line["protocol"]["space"] == "normalised"
 
 
-def test_normalised_space_needs_a_normalisation(run, capsys):
+def test_normalised_space_needs_a_normalisation(workplace, capsys):
+    raw = ["data.prepare=null", "training.steps=1", "evaluation.select=last", "run.dir=runs/raw"]
+    assert train_classifier(["config.yaml", *raw]) == 0
+    (line,) = refused(capsys, "runs/raw", "--what", "attacks", "evaluation.attacks.space=normalised")
+    assert line == "evaluation.attacks.space: normalised needs a run with data.prepare: channels"
+
+
+def test_protocol_of_attacks_says_whether_they_stay_in_the_range_of_images(evaluated, run):
+    assert lines_of(evaluated, "attacks")[0]["protocol"]["clamp"] is True
+    assert lines_of(evaluated, "unbounded")[0]["protocol"]["clamp"] is True
+    assert evaluate(run, "--what", "attacks", "evaluation.attacks.space=normalised") == 0
+    assert lines_of(run, "attacks")[0]["protocol"]["clamp"] is False
+
+
+def test_checkpoint_of_another_preparation_is_refused(run, capsys):
     config = run / "config.yaml"
     config.write_text(config.read_text().replace("prepare: channels", "prepare: null"))
     (line,) = refused(capsys, run, "--what", "attacks", "evaluation.attacks.space=normalised")
