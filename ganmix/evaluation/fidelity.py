@@ -44,8 +44,8 @@ def fidelity_scores(
         seed: shuffles before the splits of IS and chooses KID's subsets.
 
     Returns:
-        IS, IS_std (over splits), FID; where the features of real images are known KID, KID_std (over subsets) and, if
-        asked for, precision and recall.
+        IS, IS_std (over splits), FID; where the features of real images are known KID, KID_std (over subsets, where
+        these can differ) and, if asked for, precision and recall.
 
     Raises:
         UserError: too few images, or features of another extractor.
@@ -74,7 +74,9 @@ def fidelity_scores(
         found |= torch_fidelity.metric_kid.kid_features_to_metric(
             *both, kid_subsets=100, kid_subset_size=size, rng_seed=seed, verbose=False
         )
-        names |= {"KID": "kernel_inception_distance_mean", "KID_std": "kernel_inception_distance_std"}
+        names |= {"KID": "kernel_inception_distance_mean"}
+        if size < max(map(len, both)):  # else each subset is both whole sets, and a spread of 0 would read as certainty
+            names |= {"KID_std": "kernel_inception_distance_std"}
         if precision_recall:
             found |= torch_fidelity.metric_prc.prc_features_to_metric(
                 *both,

@@ -44,6 +44,17 @@ def test_columns_come_from_the_scores_found_in_the_tables_order(tmp_path):
     assert [column.arrow for column in table.columns] == ["↑", "↓", "↓", "↑", ""]
 
 
+@pytest.mark.parametrize("seeds_with_spread", [set(), {0}, {1}, {0, 1}])
+def test_kid_is_one_column_with_and_without_its_spread_over_subsets(seeds_with_spread, tmp_path):
+    for seed in range(2):
+        line = score_line(3000, 1.0)
+        line["scores"] |= {"digits-KID": 0.1} | ({"digits-KID_std": 0.01} if seed in seeds_with_spread else {})
+        make_run(tmp_path / f"seed-{seed}", seed=seed, lines=[line])
+    (table,) = tables_of(tmp_path)
+    assert [column.base for column in table.columns] == ["IS", "FID", "KID"]
+    assert table.rows[0].values["digits-KID"] == {0: 0.1, 1: 0.1}
+
+
 def test_value_is_the_last_steps_and_not_the_best(tmp_path):
     row = only_row(make_run(tmp_path / "gan", fid={1000: 0.5, 3000: 2.0, 2000: 0.1}))
     assert (row.step, row.is_final) == (3000, True)
