@@ -178,7 +178,7 @@ class Evaluation(Section):
     """real images to compare with: train, test, or a .npz of their statistics mu and sigma (FID alone, and IS); null:
     the protocol's"""
     num_real: Count | None = None
-    """compare with the first so many of them; null: all"""
+    """compare with only so many of them, drawn by the protocol's seed, which is the same for all runs; null: all"""
     quantisation: Literal["round", "truncate"] | None = None
     """of generated images to bytes; null: the protocol's"""
     batch_norm: Literal["running", "batch", "standing"] | None = None

@@ -11,8 +11,8 @@ from ganmix.evaluation.reference import Reference
 
 FEW_IMAGES = 10_000  # FID grows as images become fewer; below this, by more than most methods differ
 
-# The same in every protocol: torch-fidelity's defaults, and the seed of the noise that is scored, so that scores
-# differ by the generators alone.
+# The same in every protocol: torch-fidelity's defaults, and the seed of the noise that is scored and of the choice of
+# real images, so that scores differ only by the generators.
 IS_SPLITS = 10
 KID_SUBSET = 1000
 NEIGHBOURS = 3
@@ -27,7 +27,7 @@ class Parts:
         extractor: its name or file; None: the classifier shipped for the data set or, where there is none, Inception.
         num_fake: generated images.
         reference: "train", "test", or a .npz of statistics.
-        num_real: the first so many of the reference's images; None: all.
+        num_real: so many of the reference's images, drawn by SEED; None: all.
         quantisation: of generated images to bytes: "round" or "truncate".
         batch_norm: the statistics of G's batch norms: "running", "batch" or "standing".
     """

@@ -27,7 +27,8 @@ class Reference:
     """Real images as an extractor sees them.
 
     Args:
-        identity: what the protocol says of them: dataset, split and number, or file; and a digest.
+        identity: what the protocol says of them: dataset, split and number, or file; a digest; and the seed they were
+            drawn by, where they are only a part.
         mu: mean of the features, float64 [D].
         sigma: their covariance, float64 [D, D].
         features: float32 [M, D]; None where only the statistics are known, and so only FID can be computed.
@@ -53,6 +54,12 @@ def statistics(features: Tensor) -> tuple[Tensor, Tensor]:
 def images_digest(images: Tensor) -> str:
     """SHA-256 in hex of a set of images: shape, values and order."""
     return sha256_of({"images": images})
+
+
+def draw_images(data: ImageData, num: int, seed: int) -> ImageData:
+    """Draw `num` of the images, which stay in their order: the first ones may all be of one class."""
+    draw = torch.Generator().manual_seed(seed)
+    return data.subset(torch.randperm(data.num_images, generator=draw)[:num].sort().values)
 
 
 def image_reference(

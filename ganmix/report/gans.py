@@ -142,4 +142,5 @@ def _real_images(reference: Mapping[str, Any]) -> str:
     count = f"{num:,} real images" if num else "an unknown number of real images"
     if "file" in reference:
         return f"{count} (statistics in {reference['file']})"
-    return f"{count} ({reference.get('dataset', '?')} {reference.get('split', '?')})"
+    drawn = ", drawn at random" if "drawn_by_seed" in reference else ""
+    return f"{count} ({reference.get('dataset', '?')} {reference.get('split', '?')}{drawn})"

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from ganmix.evaluation.protocol import (
     describe_protocol,
     same_protocol,
 )
-from ganmix.evaluation.reference import file_reference
+from ganmix.evaluation.reference import draw_images, file_reference
 from ganmix.evaluation.sampling import draw_noise, generate, with_batch_norm
 from ganmix.runs.common import read_data
 from ganmix.versions import library_versions
@@ -126,15 +127,18 @@ class Scorer:
         num = self._parts.num_real
         if num is not None and num > data.num_images:
             raise UserError(f"evaluation.num_real: {data.name} {where} has {data.num_images} images, fewer than {num}")
-        chosen = data if num is None else data.subset(torch.arange(num))
-        return image_reference(
-            chosen,
-            self.extractor,
-            self.device,
+        see = partial(
+            image_reference,
+            extractor=self.extractor,
+            device=self.device,
             cache=CACHE,
             world=self._world,
             watch=partial(progress, "real images"),
         )
+        if num is None or num == data.num_images:
+            return see(data)
+        reference = see(draw_images(data, num, SEED))
+        return replace(reference, identity=reference.identity | {"drawn_by_seed": SEED})
 
 
 def progress(what: str, items: Sequence[Any]) -> Sequence[Any]:

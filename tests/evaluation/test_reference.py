@@ -13,7 +13,7 @@ from ganmix.data import ImageData
 from ganmix.errors import UserError
 from ganmix.evaluation import Extractor, classifier_extractor, extract, fidelity_scores, image_reference
 from ganmix.evaluation.extractors import sha256_of
-from ganmix.evaluation.reference import file_reference, images_digest, save_reference, statistics
+from ganmix.evaluation.reference import draw_images, file_reference, images_digest, save_reference, statistics
 
 CPU = torch.device("cpu")
 
@@ -389,3 +389,46 @@ def test_statistics_of_another_number_of_features_are_refused(tmp_path):
     np.savez(tmp_path / "wide.npz", mu=np.zeros(5), sigma=np.eye(5))
     with pytest.raises(UserError, match="its statistics are of 5 features, the extractor has 4"):
         scores(file_reference(tmp_path / "wide.npz", EXTRACTOR))
+
+
+# A part of the real images.
+
+
+def sorted_by_class(num_classes=10, num_each=30):
+    """Images that are black in class 0, and the lighter the later their class."""
+    images = torch.arange(num_classes, dtype=torch.uint8).repeat_interleave(num_each)
+    return ImageData(images.view(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous(), None, "made", "train")
+
+
+def test_images_drawn_from_a_folder_sorted_by_class_are_of_every_class():
+    drawn = draw_images(sorted_by_class(), 100, seed=2020).images[:, 0, 0, 0]
+    counts = drawn.bincount(minlength=10)
+    assert (counts > 0).all()
+    assert counts.float().mean() == 10
+    assert counts.max() <= 20
+
+
+def test_each_image_is_drawn_at_most_once_and_as_likely_as_the_others():
+    data, times = made(20), torch.zeros(20)
+    for seed in range(400):
+        drawn = draw_images(data, 5, seed=seed).images
+        rows = (data.images[None] == drawn[:, None]).flatten(2).all(2).sum(0)
+        assert rows.max() == 1
+        times += rows
+    assert times.sum() == 2000
+    assert (times / 400 - 0.25).abs().max() < 0.1  # a standard error is 0.022
+
+
+def test_the_seed_alone_says_which_images_are_drawn():
+    data = made(50)
+    torch.manual_seed(1)
+    first = draw_images(data, 20, seed=3)
+    torch.manual_seed(2)
+    assert torch.equal(draw_images(data, 20, seed=3).images, first.images)
+    assert not torch.equal(draw_images(data, 20, seed=4).images, first.images)
+    assert (first.name, first.split) == (data.name, data.split)
+
+
+def test_all_images_drawn_are_the_data_set_itself():
+    data = made(50)
+    assert images_digest(draw_images(data, 50, seed=3).images) == images_digest(data.images)

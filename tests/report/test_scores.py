@@ -136,6 +136,10 @@ def test_protocol_in_words_names_both_sides_and_what_sees_them(tmp_path):
     assert words[0] == "10,000 generated against 12,000 real images (digits train) [98fe76dc]"
     assert words[1] == "seen by the classifier digits [ab12cd34]"
     assert words[2:] == ["rounded to bytes", "batch norm by running means", "moving average of G's weights"]
+    drawn = PROTOCOL | {"reference": PROTOCOL["reference"] | {"drawn_by_seed": 2020}}
+    make_run(tmp_path / "drawn", lines=[score_line(3000, 1.0, drawn)])
+    (protocol,) = find_protocols(read_runs([tmp_path / "drawn"]))
+    assert protocol.in_words()[0].endswith("12,000 real images (digits train, drawn at random) [98fe76dc]")
 
 
 def test_history_is_of_the_steps_that_all_seeds_have(tmp_path):

@@ -20,6 +20,8 @@ from ganmix.config.gan import GanConfig
 from ganmix.config.reader import read_config
 from ganmix.data import load_images
 from ganmix.evaluation.extractors import INCEPTION_FILE, SHIPPED
+from ganmix.evaluation.protocol import SEED
+from ganmix.evaluation.reference import draw_images, images_digest
 from ganmix.networks.classifier import classifier_file, load_classifier
 from ganmix.runs.identity import identity_of
 from ganmix.runs.scoring import Scorer
@@ -167,6 +169,8 @@ def test_the_evaluation_section_can_be_replaced_in_parts_or_by_a_protocol(run):
     protocol = last(run)["protocol"]
     assert (protocol["name"], protocol["num_fake"]) == ("small with num_real 100", 10_000)  # not the run's 70
     assert (protocol["reference"]["num"], protocol["ema"]) == (100, False)
+    assert protocol["reference"]["drawn_by_seed"] == SEED
+    assert protocol["reference"]["digest"] == images_digest(draw_images(load_images("digits"), 100, SEED).images)
     scores = [line["scores"] for line in read_lines(run / "scores.jsonl")]
     assert len({line["digits-FID"] for line in scores}) == 5
 
@@ -385,11 +389,21 @@ def test_real_images_of_the_other_split_say_what_there_is_to_reach(run, capsys):
 def test_scored_images_are_those_given_and_no_more_than_would_be_generated():
     config = read_config(GanConfig, Path("config.yaml"), ["evaluation.num_fake=300", "evaluation.num_real=300"])
     scorer = Scorer(config, config.evaluation, torch.device("cpu"))
-    images = load_images("digits").images
-    scores = scorer.score_images(images[:300])
+    drawn, all_images = draw_images(load_images("digits"), 300, SEED).images, load_images("digits").images
+    images = torch.cat([drawn, all_images[:100]])
+    scores = scorer.score_images(drawn)
     assert scores["digits-FID"] == pytest.approx(0, abs=1e-5)
     assert scorer.score_images(images[:400]) == scores
     assert scorer.score_images(images[:250])["digits-FID"] > 1e-3
+
+
+def test_only_a_part_of_the_real_images_is_said_to_be_drawn():
+    identities = []
+    for num in ("null", "100", "1438"):  # the last: all there are
+        config = read_config(GanConfig, Path("config.yaml"), [f"evaluation.num_real={num}"])
+        identities.append(Scorer(config, config.evaluation, torch.device("cpu")).protocol["reference"])
+    assert ["drawn_by_seed" in identity for identity in identities] == [False, True, False]
+    assert identities[0] == identities[2]
 
 
 # What cannot be done.
