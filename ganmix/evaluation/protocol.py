@@ -43,8 +43,12 @@ class Parts:
 PROTOCOLS = {
     # The field's: as many generated as real images, against the training images (DDPM, EDM, StyleGAN2-ADA, mimicry).
     "modern": Parts("inception", 50_000, "train"),
-    # The Manifold Mixup authors' released code.
-    "paper": Parts("inception", 50_000, "test", quantisation="truncate"),
+    # The Manifold Mixup paper does not say which real images its FIDs are against. The only mode of the authors' code
+    # that computes one (task_launcher.py --interactive fid_tf) reads statistics from tf/cifar-10-fid.npz, which is not
+    # in their repository. By its name and keys it is probably chainer-gan-lib's file, of the training images.
+    "paper": Parts("inception", 50_000, "train", quantisation="truncate"),
+    # The same against test images: a branch in their code that nothing calls.
+    "paper_test": Parts("inception", 50_000, "test", quantisation="truncate"),
     # Miyato et al. 2018, whose FIDs of SN-GAN Table 6 quotes.
     "miyato": Parts("inception", 5_000, "test"),
     "small": Parts(None, 10_000, "train"),

@@ -108,8 +108,10 @@ class GanProtocol(Protocol):
     def paper_note(self, tables: Mapping[str, list[str]]) -> str:
         return (
             f"The paper's values are those of its {', '.join(tables)} ({ARXIV}): CIFAR-10, Inception, averages of 3 "
-            "runs, ± over splits. Rows carry its names where their configs do. Values compare with it on CIFAR-10 by "
-            "Inception alone; elsewhere the order of rows and the sign of a difference do."
+            "runs, ± over splits. It does not say which real images its FIDs are against: the authors' code reads "
+            "unpublished statistics, most likely those of the training images (protocol paper); its branch for test "
+            "images is never called (paper_test). Rows carry its names where their configs do. Values compare with it "
+            "only on CIFAR-10 by Inception; elsewhere the order of rows and the sign of a difference do."
         )
 
     def in_brief(self) -> str:

@@ -149,6 +149,14 @@ def test_csv_is_what_numpy_says_of_its_seeds(full):
         assert int(row["better_in"]) == better
 
 
+def test_note_on_the_papers_fid_does_not_claim_to_know_its_real_images(full):
+    page, markdown, _ = full
+    for text in (page.words, markdown):
+        assert "It does not say which real images its FIDs are against" in text
+        assert "most likely those of the training images (protocol paper)" in text
+        assert "never called (paper_test)" in text
+
+
 def test_papers_values_are_labelled(full):
     page, markdown, _ = full
     assert "paper: CIFAR-10, Inception" in page.words

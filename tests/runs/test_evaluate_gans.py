@@ -494,7 +494,7 @@ def no_inception(monkeypatch, tmp_path):
 
 def test_without_the_inception_weights_the_error_says_what_to_do(run, capsys, no_inception):
     before = scores_of(run)
-    for protocol in ("modern", "paper", "miyato"):
+    for protocol in ("modern", "paper", "paper_test", "miyato"):
         (line,) = refused(capsys, run, "--protocol", protocol)
         for part in (INCEPTION_FILE, "95.7 MB", "6726825d", "evaluation.weights", "digits"):
             assert part in line
