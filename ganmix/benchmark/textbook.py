@@ -46,7 +46,7 @@ def _shortcut_then_pool(self: DownsampleShortcut, x: Tensor) -> Tensor:
 def _basic_block(self: BasicBlock, x: Tensor) -> Tensor:
     h = F.leaky_relu(self.bn1(x), self.slope)
     shortcut = x if self.shortcut is None else self.shortcut(h if self.activate_shortcut else x)
-    h = self.conv2(F.leaky_relu(self.bn2(self.conv1(h)), self.slope))
+    h = self.conv2(F.leaky_relu(self.bn2(self.dropout(self.conv1(h))), self.slope))
     h += shortcut
     return h
 

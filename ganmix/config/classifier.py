@@ -23,9 +23,9 @@ class LabelledData(Data):
     """pixels by which images are padded before a crop of their size is taken at random; 0: no crop"""
     padding: Literal["black", "reflect"] = "black"
     """what they are padded with"""
-    prepare: Literal["channels", "zca"] | None = None
-    """channels: mean 0 and standard deviation 1 of each channel; zca: global contrast normalisation, then whitening; by
-    the training images"""
+    prepare: Literal["channels", "zca", "zca_only"] | None = None
+    """channels: mean 0 and standard deviation 1 of each channel; zca: global contrast normalisation, then whitening
+    (Oliver et al. 2018); zca_only: whitening (the authors' code); by the training images"""
     noise: NotNegative = 0.0
     """standard deviation of Gaussian noise on what was prepared"""
 
@@ -66,6 +66,10 @@ class WideResNet(Section):
     """layers, 6 n + 4"""
     width: Count = 2
     """k: the groups have 16 k, 32 k and 64 k channels"""
+    slope: NotNegative = 0.1
+    """of LeakyReLU below 0; 0.01 in the authors' code"""
+    dropout: Fraction = 0.0
+    """share of values dropped between the two convolutions of each block; 0.3 in the authors' code"""
 
 
 class BottleneckMlp(Section):

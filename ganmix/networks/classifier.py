@@ -39,7 +39,7 @@ class Classifier(Staged):
         *,
         num_classes: int,
         prepare: nn.Module | None,
-        keys: Mapping[str, int | str],
+        keys: Mapping[str, int | float | str],
     ):
         super().__init__({**stages, "linear": nn.Linear(num_features, num_classes)})
         self.prepare = nn.Identity() if prepare is None else prepare

@@ -2,8 +2,31 @@
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class Dropout(nn.Module):
+    """In training, each value is 0 with probability p, the others are divided by 1 - p.
+
+    Its draws come from `generator`, on the device of the values, which whoever trains the network sets to a stream of
+    their own: checkpoints do not keep the global one.
+
+    Args:
+        p: in [0, 1).
+    """
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+        self.generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.p:
+            return x
+        kept = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
+        return x * kept.div_(1 - self.p)
 
 
 class BasicBlock(nn.Module):
@@ -17,16 +40,25 @@ class BasicBlock(nn.Module):
         stride: of the first convolution.
         slope: of the activation below 0; 0 is ReLU.
         activate_shortcut: the 1x1 convolution sees x after the first BN and activation; False: x as it came.
+        dropout: probability by which a value between the first convolution and the second BN is dropped.
     """
 
     def __init__(
-        self, in_channels: int, channels: int, stride: int, *, slope: float = 0.0, activate_shortcut: bool = True
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        *,
+        slope: float = 0.0,
+        activate_shortcut: bool = True,
+        dropout: float = 0.0,
     ):
         super().__init__()
         self.slope = slope
         self.activate_shortcut = activate_shortcut
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.dropout = Dropout(dropout)
         self.bn2 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.shortcut = conv_shortcut(in_channels, channels, stride)
@@ -34,7 +66,7 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = F.leaky_relu(self.bn1(x), self.slope, inplace=True)
         shortcut = x if self.shortcut is None else self.shortcut(h if self.activate_shortcut else x)
-        h = F.leaky_relu(self.bn2(self.conv1(h)), self.slope, inplace=True)
+        h = F.leaky_relu(self.bn2(self.dropout(self.conv1(h))), self.slope, inplace=True)
         return self.conv2(h).add_(shortcut)
 
 

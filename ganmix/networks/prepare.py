@@ -12,7 +12,6 @@ CHUNK = 1024  # images taken at a time: a whole data set in float64 would not fi
 GCN_NORM = 55.0
 # Of an image less its mean. The least contrast of an 8-bit image, one pixel one level off, is 0.008.
 MIN_CONTRAST = 1e-3
-ZCA_EPS = 0.1
 
 
 class Normalise(nn.Module):
@@ -64,8 +63,6 @@ class Whiten(nn.Module):
     covariance of the contrast-normalised training images. eps = 0.1 is Oliver et al.'s (arXiv 1804.09170), who add it
     to the covariance's diagonal, where eigenvalues of CIFAR-10 are 1 in the mean (55^2 / 3072).
 
-    Differs from the authors' code: they have diag(1 / sqrt(S) + eps), which regularises nothing.
-
     Args:
         mean: float [D], D = C R R.
         matrix: W, float [D, D], symmetric.
@@ -74,6 +71,8 @@ class Whiten(nn.Module):
     """
 
     name: ClassVar[str] = "zca"
+    contrast: ClassVar[bool] = True
+    eps: ClassVar[float] = 0.1
     mean: Tensor
     matrix: Tensor
 
@@ -83,35 +82,56 @@ class Whiten(nn.Module):
         self.register_buffer("matrix", matrix.float())
 
     @classmethod
-    def of(cls, images: Tensor, eps: float = ZCA_EPS) -> Self:
+    def of(cls, images: Tensor, eps: float | None = None) -> Self:
         """Measure training images, uint8 [N, C, R, R], in float64; time grows as N D^2 + D^3, memory as D^2.
 
         Args:
-            eps: added to each eigenvalue, > 0: in at least one direction, that of the mean, there is no variance.
+            eps: added to each eigenvalue, > 0: in some directions, as that of the mean, there may be no variance.
+                None: the class's.
         """
         num_values = images[0].numel()
         total = torch.zeros(num_values, dtype=torch.float64, device=images.device)
         products = torch.zeros(num_values, num_values, dtype=torch.float64, device=images.device)
         for chunk in images.split(CHUNK):
-            x = normalise_contrast(to_float(chunk).double()).flatten(1)
+            x = cls._before(to_float(chunk).double()).flatten(1)
             total += x.sum(0)
             products.addmm_(x.T, x)
         mean = total / len(images)
         values, vectors = torch.linalg.eigh(products / len(images) - mean.outer(mean))
-        scale = (values.clamp(min=0) + eps).rsqrt()  # rounding makes eigenvalues of 0 slightly negative
+        scale = (
+            values.clamp(min=0) + (cls.eps if eps is None else eps)
+        ).rsqrt()  # rounding makes eigenvalues of 0 slightly negative
         return cls(mean, vectors * scale @ vectors.T)
 
     @classmethod
     def empty(cls, channels: int, resolution: int) -> Self:
-        """Make one that only normalises contrast, for `load_state_dict` to fill."""
+        """Make one that whitens nothing, for `load_state_dict` to fill."""
         num_values = channels * resolution * resolution
         return cls(torch.zeros(num_values), torch.eye(num_values))
 
     def forward(self, images: Tensor) -> Tensor:
         # bfloat16 would lose more of an image than the sums of thousands of its values can do without
         with torch.autocast(images.device.type, enabled=False):
-            x = normalise_contrast(images).flatten(1)
+            x = self._before(images).flatten(1)
             return ((x - self.mean) @ self.matrix).view(images.shape)
+
+    @classmethod
+    def _before(cls, images: Tensor) -> Tensor:
+        return normalise_contrast(images) if cls.contrast else images
+
+
+class WhitenOnly(Whiten):
+    """ZCA whitening without contrast normalisation and almost without regularisation, as the authors' code has it.
+
+    Their diag(1 / sqrt(S) + 1e-6) regularises nothing; the eps here only keeps directions without variance finite.
+
+    Differs from the authors' code: they divide channels by their standard deviations first (63.0, 62.1 and 66.7 for
+    CIFAR-10), which whitening undoes but for a rotation by about a degree.
+    """
+
+    name = "zca_only"
+    contrast = False
+    eps = 1e-8
 
 
 def normalise_contrast(images: Tensor) -> Tensor:
@@ -122,7 +142,7 @@ def normalise_contrast(images: Tensor) -> Tensor:
 
 
 # name -> measured from training images by `of`, or `empty`, to load what was measured
-PREPARATIONS: dict[str, type[Normalise] | type[Whiten]] = {Normalise.name: Normalise, Whiten.name: Whiten}
+PREPARATIONS: dict[str, type[Normalise] | type[Whiten]] = {kind.name: kind for kind in (Normalise, Whiten, WhitenOnly)}
 
 
 def prepare_for(name: str | None, images: Tensor) -> Normalise | Whiten | None:

@@ -13,6 +13,7 @@ from ganmix.data import ImageBatches
 from ganmix.losses import CLASSIFICATION_LOSSES, smooth
 from ganmix.mixup import MixPlan, classifier_plan
 from ganmix.networks.classifier import Classifier
+from ganmix.networks.classifier_layers import Dropout
 from ganmix.training.descent import Descent
 from ganmix.training.device import autocast, compiled
 from ganmix.training.streams import restore
@@ -49,7 +50,7 @@ class ClassifierPass:
 
     Args:
         noise: standard deviation of Gaussian noise on the prepared images.
-        generator: on the device, for the noise.
+        generator: on the device, for the noise and the network's dropout.
         loss: a key of `CLASSIFICATION_LOSSES`.
         bf16, compile: see `training.gan.GanTrainer`.
     """
@@ -72,6 +73,9 @@ class ClassifierPass:
         self._smoothing = label_smoothing
         self._forward: Callable[..., Tensor] = compiled(network) if compile else network
         self._autocast = partial(autocast, generator.device, bf16)
+        for module in network.modules():
+            if isinstance(module, Dropout):
+                module.generator = generator
 
     def inputs(self, images: Tensor) -> Tensor:
         """Return what the network's stage 0 gets of images [N, C, R, R] in [-1, 1]."""

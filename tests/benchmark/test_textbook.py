@@ -234,3 +234,13 @@ def test_textbook_draws_stages_alike_lambdas_of_beta_and_permutations():
     assert np.var(lams) == pytest.approx(1 / 20, abs=0.005)  # of Beta(2, 2)
     assert all(sorted(partner) == [0, 1, 2, 3, 4] for partner in partners)
     assert np.mean(np.equal(partners, np.arange(5))) == pytest.approx(1 / 5, abs=0.02)
+
+
+def test_plain_copy_drops_the_same_units():
+    torch.manual_seed(0)
+    network = CLASSIFIERS["wide_resnet"](8, 1, num_classes=4, depth=10, width=1, dropout=0.3)
+    plain, outputs = plain_copy(network), []
+    for each in (network, plain):
+        torch.manual_seed(1)
+        outputs.append(each(batch("discriminator", 8)))
+    torch.testing.assert_close(*outputs)

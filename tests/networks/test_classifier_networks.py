@@ -16,7 +16,7 @@ from ganmix.evaluation.extractors import SHIPPED, get_extractor
 from ganmix.mixup import MixPlan, classifier_plan
 from ganmix.networks import CLASSIFIERS, PREPARATIONS, Classifier, prepare_for
 from ganmix.networks.classifier import classifier_file, load_classifier
-from ganmix.networks.classifier_layers import BasicBlock
+from ganmix.networks.classifier_layers import BasicBlock, Dropout
 from ganmix.networks.preact_resnet import Bottleneck
 
 for_every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
@@ -175,7 +175,12 @@ def test_classifier_survives_saving_and_loading(name: str, preparation: str | No
 @for_every_classifier
 def test_settings_name_the_network_the_preparation_and_the_constructors_keys(name: str):
     settings = make_classifier(name, prepare=prepare_for("channels", make_bytes())).settings
-    sizes = {"conv": {"width", "downsample"}, "bottleneck_mlp": {"hidden", "bottleneck"}}.get(name, {"depth", "width"})
+    sizes = {
+        "conv": {"width", "downsample"},
+        "preact_resnet": {"depth", "width"},
+        "wide_resnet": {"depth", "width", "slope", "dropout"},
+        "bottleneck_mlp": {"hidden", "bottleneck"},
+    }[name]
     assert (settings["name"], settings["prepare"]) == (name, "channels")
     assert {*settings} == {"name", "prepare", "resolution", "channels", "num_classes"} | sizes
 
@@ -403,11 +408,16 @@ def test_lacking_depth_of_preact_resnet_is_refused(depth: int):
 
 
 class TextbookUnit(nn.Module):
-    """Oliver et al. 2018: `activate_first` moves the first BN and activation before the fork."""
+    """Oliver et al. 2018: `activate_first` moves the first BN and activation before the fork.
 
-    def __init__(self, num_in: int, num_out: int, stride: int, activate_first: bool):
+    Dropout stands where the authors of Manifold Mixup have it.
+    """
+
+    def __init__(self, num_in: int, num_out: int, stride: int, activate_first: bool, slope: float, drop: float):
         super().__init__()
         self.activate_first = activate_first
+        self.slope = slope
+        self.dropout = HandMadeDropout(drop)
         self.bn1, self.bn2 = nn.BatchNorm2d(num_in), nn.BatchNorm2d(num_out)
         self.conv1 = nn.Conv2d(num_in, num_out, 3, stride, padding=1, bias=False)
         self.conv2 = nn.Conv2d(num_out, num_out, 3, padding=1, bias=False)
@@ -416,25 +426,45 @@ class TextbookUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         bn1 = self.bn1(x)
-        activated = torch.where(bn1 < 0, 0.1 * bn1, bn1)
+        activated = torch.where(bn1 < 0, self.slope * bn1, bn1)
         origin = activated if self.activate_first else x
-        bn2 = self.bn2(self.conv1(activated))
-        h = self.conv2(torch.where(bn2 < 0, 0.1 * bn2, bn2))
+        bn2 = self.bn2(self.dropout(self.conv1(activated)))
+        h = self.conv2(torch.where(bn2 < 0, self.slope * bn2, bn2))
         return h + (self.shortcut(origin) if hasattr(self, "shortcut") else origin)
 
 
-class TextbookWideResNet(nn.Module):
-    def __init__(self, depth: int, width: int):
+class HandMadeDropout(nn.Module):
+    """Its draws come one after the other from `stream`, which all share."""
+
+    stream: torch.Generator
+
+    def __init__(self, drop: float):
         super().__init__()
+        self.drop = drop
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.drop:
+            return x
+        kept = torch.empty_like(x).bernoulli_(1 - self.drop, generator=self.stream)
+        return kept * x / (1 - self.drop)
+
+
+class TextbookWideResNet(nn.Module):
+    def __init__(self, depth: int, width: int, slope: float = 0.1, drop: float = 0.0):
+        super().__init__()
+        self.slope = slope
         num_units = (depth - 4) // 6
         filters = (16, 16 * width, 32 * width, 64 * width)
         self.conv = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.blocks = nn.ModuleDict()
         for group in (1, 2, 3):
-            unit = TextbookUnit(filters[group - 1], filters[group], 1 if group == 1 else 2, group == 1)
+            stride = 1 if group == 1 else 2
+            unit = TextbookUnit(filters[group - 1], filters[group], stride, group == 1, slope, drop)
             self.blocks[f"layer{group}_block1"] = unit
             for i in range(2, num_units + 1):
-                self.blocks[f"layer{group}_block{i}"] = TextbookUnit(filters[group], filters[group], 1, False)
+                self.blocks[f"layer{group}_block{i}"] = TextbookUnit(
+                    filters[group], filters[group], 1, False, slope, drop
+                )
         self.bn = nn.BatchNorm2d(filters[3])
         self.linear = nn.Linear(filters[3], 4)
 
@@ -443,14 +473,57 @@ class TextbookWideResNet(nn.Module):
         for unit in self.blocks.values():
             h = unit(h)
         h = self.bn(h)
-        return self.linear(torch.where(h < 0, 0.1 * h, h).mean((2, 3)))
+        return self.linear(torch.where(h < 0, self.slope * h, h).mean((2, 3)))
 
 
-@pytest.mark.parametrize(("depth", "width"), [(28, 2), (10, 3)])
-def test_wide_resnet_is_the_textbooks(depth: int, width: int):
-    textbook = TextbookWideResNet(depth, width).double()
-    textbook.arguments = (depth, width)
-    assert_same_function(make_classifier("wide_resnet", 32, depth=depth, width=width).double(), textbook)
+@pytest.mark.parametrize(("depth", "width", "slope"), [(28, 2, 0.1), (10, 3, 0.1), (10, 3, 0.01)])
+def test_wide_resnet_is_the_textbooks(depth: int, width: int, slope: float):
+    textbook = TextbookWideResNet(depth, width, slope).double()
+    textbook.arguments = (depth, width, slope)
+    assert_same_function(make_classifier("wide_resnet", 32, depth=depth, width=width, slope=slope).double(), textbook)
+
+
+def test_dropout_of_wide_resnet_is_between_the_convolutions_and_before_the_batch_norm():
+    network = make_classifier("wide_resnet", width=2, dropout=0.3).double()
+    textbook = TextbookWideResNet(10, 2, drop=0.3).double()
+    copy_weights(network, textbook)
+    stream, HandMadeDropout.stream = (torch.Generator().manual_seed(5) for _ in range(2))
+    for module in network.modules():
+        if isinstance(module, Dropout):
+            module.generator = stream
+    images = make_images().double()
+    outputs = []
+    for _ in range(2):
+        outputs.append(network(images))
+        torch.testing.assert_close(outputs[-1], textbook(images), rtol=1e-8, atol=1e-9)
+    assert not torch.allclose(*outputs, rtol=1e-2)  # other draws
+    torch.testing.assert_close(network.eval()(images), textbook.eval()(images), rtol=1e-8, atol=1e-9)
+
+
+def test_dropout_changes_neither_parameters_nor_predictions():
+    plain, dropping = (make_classifier("wide_resnet", dropout=p) for p in (0.0, 0.3))
+    assert [*plain.state_dict()] == [*dropping.state_dict()]
+    assert num_parameters(plain) == num_parameters(dropping)
+    assert torch.equal(plain.eval().predict(make_images()), dropping.eval().predict(make_images()))
+
+
+def test_dropout_keeps_its_share_and_the_mean():
+    dropout = Dropout(0.3)
+    dropout.generator = torch.Generator().manual_seed(0)
+    x = dropout(torch.ones(200, 500))
+    assert x.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    assert (x > 0).float().mean().item() == pytest.approx(0.7, abs=0.006)  # four standard errors
+    assert torch.equal(dropout.eval()(x), x)
+
+
+def test_dropout_draws_from_its_generator_only():
+    network = make_classifier("wide_resnet", dropout=0.3)
+    state = torch.get_rng_state()
+    for module in network.modules():
+        if isinstance(module, Dropout):
+            module.generator = torch.Generator().manual_seed(0)
+    network(make_images())
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_wrn_28_2_is_the_default_and_as_large_as_the_original():

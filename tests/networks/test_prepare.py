@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ganmix.data import to_float
 from ganmix.networks import PREPARATIONS, prepare, prepare_for
-from ganmix.networks.prepare import Normalise, Whiten, normalise_contrast
+from ganmix.networks.prepare import Normalise, Whiten, WhitenOnly, normalise_contrast
 
 
 def covariance(x: Tensor) -> Tensor:
@@ -156,9 +156,38 @@ def test_autocast_costs_whitening_no_precision():
         assert torch.equal(whiten(to_float(images)), expected)
 
 
+def test_whitening_only_gives_the_identity_for_covariance_and_keeps_brightness_and_contrast():
+    images = make_bytes(800, 4, 2)
+    whiten = WhitenOnly.of(images)
+    x = whiten(to_float(images))
+    torch.testing.assert_close(covariance(x), torch.eye(32, dtype=torch.float64), rtol=0, atol=1e-3)
+    torch.testing.assert_close(x.mean(0), torch.zeros(2, 4, 4), rtol=0, atol=1e-3)
+    mean = to_float(images).mean(0)
+    torch.testing.assert_close(whiten.mean, mean.flatten(), rtol=0, atol=1e-6)
+    faint = mean + 0.5 * (to_float(images) - mean)
+    torch.testing.assert_close(whiten(faint), 0.5 * x, rtol=1e-3, atol=1e-3)
+
+
+def test_whitening_only_is_the_authors_but_for_its_float64_and_their_scaling_of_channels():
+    """Theirs: (x - mean) U (diag(1 / sqrt(S)) + 1e-6) U^T, of the covariance's U and S, which regularises nothing."""
+    images, others = make_bytes(400, 4, 2), make_bytes(50, 4, 2).flip(3)
+    x = to_float(images).flatten(1).double().numpy()
+    u, s, _ = np.linalg.svd(np.cov(x, rowvar=False, bias=True))
+    theirs = (to_float(others).flatten(1).double().numpy() - x.mean(0)) @ (u @ np.diag(1 / np.sqrt(s) + 1e-6) @ u.T)
+    ours = WhitenOnly.of(images)(to_float(others)).flatten(1).double()
+    torch.testing.assert_close(ours, torch.from_numpy(theirs), rtol=1e-3, atol=1e-3)
+
+
+def test_whitening_only_of_images_without_variance_somewhere_is_finite():
+    images = make_bytes(50, 4, 2)
+    images[:, 0, 0, 0] = 77
+    assert WhitenOnly.of(images)(to_float(images)).isfinite().all()
+
+
 def test_empty_whitening_normalises_contrast_alone():
     images = make_images()
     assert torch.equal(Whiten.empty(3, 8)(images), normalise_contrast(images))
+    torch.testing.assert_close(WhitenOnly.empty(3, 8)(images), images)
 
 
 # --- both

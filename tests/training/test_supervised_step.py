@@ -19,7 +19,7 @@ from made_trainings import (
 from torch import Tensor
 
 from ganmix.mixup import classifier_plan
-from ganmix.networks import Classifier
+from ganmix.networks import CLASSIFIERS, Classifier
 from ganmix.networks.prepare import Normalise
 from ganmix.training.descent import Descent, DescentSettings
 from ganmix.training.supervised import ClassifierPass, MixupSettings, SupervisedTrainer, cutmix
@@ -347,3 +347,22 @@ def test_trainer_goes_on_from_a_stream_of_another_kind_of_device(capsys):
         losses.append(resumed.step()["loss"])
     assert losses[0] == losses[1]
     assert [line[:5] for line in capsys.readouterr().err.splitlines()] == ["note:"] * 2
+
+
+def test_dropout_draws_from_the_trainers_stream_and_resumes_with_it():
+    def make():
+        torch.manual_seed(0)
+        network = CLASSIFIERS["wide_resnet"](8, 3, num_classes=K, depth=10, width=1, dropout=0.5)
+        return build_with_images(network)
+
+    whole, half = make(), make()
+    for _ in range(4):
+        torch.manual_seed(int(torch.randint(1000, ())))  # nothing comes from the global stream
+        whole.step()
+    for _ in range(2):
+        half.step()
+    resumed = make()
+    resumed.load_state_dict(through_a_file(half.state_dict()))
+    for _ in range(2):
+        resumed.step()
+    torch.testing.assert_close(state(resumed.descent.network), state(whole.descent.network), rtol=0, atol=0)
