@@ -1,5 +1,6 @@
 """What `train_gan.py` reads: every key of a GAN's YAML, with its type, default and meaning."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -120,25 +121,37 @@ class Mixup(Section):
     pairs: Annotated[tuple[Literal["FR", "FF"], ...], Field(min_length=1)] = ("FR", "FF")
     """fake with real (eq. 2), fake with fake (eq. 3)"""
     clamp: bool = True
-    """lambda becomes min(lambda, 1 - lambda), so that mixes are mostly fake"""
+    """replace lambda by min(lambda, 1 - lambda) (footnote 3), so that fakes weigh at least half in each mix"""
     lam_per: Literal["sample", "batch"] = "sample"
     """one lambda for each image, or for the whole batch"""
     labels: Literal["fake", "soft"] = "fake"
-    """what D shall call a mix: fake (the paper), or real to the degree lambda"""
+    """what D learns to call a mix: fake, whatever is in it (the paper); soft, real to the degree lambda, the share of
+    the real image in an FR mix, while an FF mix stays fake"""
     weights: Literal["paper", "balanced"] = "balanced"
     """of the terms of D's loss: paper, each weighs 1; balanced, fakes and the mixes labelled fake weigh 1 together, as
     real images do"""
     block_gradients: bool = False
     """no gradient of a mix reaches the stages below it"""
     generator_sees_mixes: bool = False
-    """the original objective, eq. 1: D sees soft-labelled FR mixes alone, and G maximises D's loss"""
+    """train by eq. 1 (Zhang et al. 2017), not eq. 2 and 3: D sees FR mixes only, no real images and no fakes, and G
+    raises D's loss on them; needs labels: soft and pairs: [FR]"""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        problems = []
+        places = [0 if stage == "input" else stage for stage in self.stages]
         if len(set(self.pairs)) != len(self.pairs):
-            raise ValueError(f"pairs must not repeat, got {list(self.pairs)}")
+            problems.append(f"pairs must not repeat, got {list(self.pairs)}")
+        if len(set(places)) != len(places):
+            problems.append(f"stages must not repeat, as each is as likely as the others, got {list(self.stages)}")
         if self.generator_sees_mixes and (self.labels != "soft" or self.pairs != ("FR",) or self.block_gradients):
-            raise ValueError("generator_sees_mixes (eq. 1) needs labels: soft, pairs: [FR] and block_gradients: false")
+            problems.append("generator_sees_mixes (eq. 1) needs labels: soft, pairs: [FR] and block_gradients: false")
+        elif self.labels == "soft" and "FR" not in self.pairs:
+            problems.append("labels: soft changes nothing with pairs: [FF], as a mix of two fakes is fake; add FR")
+        if self.block_gradients and set(places) == {0}:
+            problems.append("block_gradients changes nothing at the input, as no layer lies below it; add other stages")
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
 
@@ -228,20 +241,39 @@ class GanConfig(RunConfig):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.mixup is not None and self.loss.name == "wasserstein":
-            _check_wasserstein(self.mixup)
+        problems = list(_clashes(self.loss.name, self.penalty, self.mixup))
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
 
-def _check_wasserstein(mixup: Mixup) -> None:
-    """Refuse a sum of terms that a common shift of all logits lowers for ever."""
+def _clashes(loss: str, penalty: ZeroCentredReal | Interpolate | None, mixup: Mixup | None) -> Iterator[str]:
+    """Say what means nothing, or something else than it says, with this loss."""
+    if isinstance(penalty, ZeroCentredReal) and penalty.of == "sigmoid" and loss != "non_saturating":
+        yield f"penalty.of=sigmoid needs loss non_saturating, whose logits are log-odds, got {loss}; logit fits all"
+    if mixup is None:
+        return
+    if mixup.generator_sees_mixes and loss != "non_saturating":
+        yield (
+            "mixup.generator_sees_mixes is equation 1 with loss non_saturating only, whose loss of D is its "
+            f"cross-entropy, got {loss}"
+        )
+    elif mixup.labels == "soft" and loss == "hinge":
+        yield (
+            "mixup.labels=soft has no soft target with loss hinge: its minimum is at -1 for every lambda below 1/2, as "
+            "for a fake; loss.name=non_saturating has one"
+        )
+    elif loss == "wasserstein":
+        yield from _without_minimum(mixup)
+
+
+def _without_minimum(mixup: Mixup) -> Iterator[str]:
+    """Say where a common shift of all logits lowers the sum of wasserstein's terms for ever."""
     soft = mixup.labels == "soft"
     if soft and mixup.clamp:  # E (1 - 2 lambda), by which a shift of FR's logits acts, is 0 without the clamp alone
-        raise ValueError(
-            "loss wasserstein has no minimum with soft labels that are mostly fake; mixup.clamp=false gives it one"
-        )
+        yield "loss wasserstein has no minimum with soft labels that are mostly fake; mixup.clamp=false gives it one"
     if mixup.weights == "paper" and (not soft or "FF" in mixup.pairs):
-        raise ValueError(
+        yield (
             "loss wasserstein has no minimum with mixup.weights=paper: fakes and mixes outweigh the real images, so D "
             "lowers all its outputs for ever; mixup.weights=balanced gives it one"
         )

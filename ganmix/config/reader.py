@@ -45,7 +45,7 @@ def read_config(model: type[M], path: Path, overrides: Sequence[str] = ()) -> M:
     except ValidationError as error:
         schema = schema_tree(model)
         found = [details for details in error.errors(include_url=False) if not _is_consequence(details)]
-        problems = [_problem(document, schema, details) for details in found]
+        problems = [problem for details in found for problem in _problems(document, schema, details)]
     # Each member of a union reports: the same line, kept once.
     in_order = sorted(dict.fromkeys(problems), key=lambda problem: problem.place[:2])
     raise UserError([f"{problem.place.label}: {problem.text}" for problem in in_order])
@@ -204,8 +204,8 @@ _EXPECTED = {  # By pydantic's error type; in the other cases the type in words 
 }
 
 
-def _problem(document: _Value, schema: Node, error: ErrorDetails) -> _Problem:
-    """One of pydantic's errors in our words and with its place."""
+def _problems(document: _Value, schema: Node, error: ErrorDetails) -> list[_Problem]:
+    """One of pydantic's errors in our words and with its place; of a section's own check, each line is a problem."""
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     # Of an unknown or missing key the section is of interest: its place, or what it does know.
     about_key = kind in ("missing", "extra_forbidden")
@@ -229,7 +229,8 @@ def _problem(document: _Value, schema: Node, error: ErrorDetails) -> _Problem:
     else:
         text = f"expected {_EXPECTED.get(kind, in_words(node)).format(**context)}, {_got(value)}"
     prefix = ".".join(map(str, path))
-    return _Problem(document.find(path).place, f"{prefix}: {text}" if prefix else text)
+    texts = text.splitlines() if kind == "value_error" else [text]
+    return [_Problem(document.find(path).place, f"{prefix}: {text}" if prefix else text) for text in texts]
 
 
 def _is_consequence(error: ErrorDetails) -> bool:

@@ -63,6 +63,7 @@ def run_gan(config: GanConfig, config_path: Path) -> None:
         record_session(folder, device, trainer.steps_done, steps)
         introduce(data, _parts(config, trainer), config.device, device, folder, trainer.steps_done)
         _note_input_mixup(trainer, to_float(data.images[:1]))
+        _note_surprises(config)
         images_per_step = config.training.n_dis * config.training.batch_size
         recorder = Recorder(folder, trainer.steps_done, steps, images_per_step, recorder_state)
         watch = Watch(config, data, trainer, recorder)
@@ -158,6 +159,9 @@ def _mixup(config: GanConfig, discriminator: Staged) -> MixupSettings | None:
         stages = resolve_stages(config.mixup.stages, discriminator.boundaries)
     except ValueError as error:
         raise UserError(f"mixup.stages: {error}") from None
+    if len(stages) < len(config.mixup.stages):
+        known = ", ".join(f"{k} ({discriminator.boundaries[k]})" for k in stages)
+        raise UserError(f"mixup.stages: {list(config.mixup.stages)} names a stage twice, of {known}")
     return MixupSettings(**config.mixup.model_dump(exclude={"stages"}), stages=tuple(stages))
 
 
@@ -232,3 +236,13 @@ def _note_input_mixup(trainer: GanTrainer, example: Tensor) -> None:
         if k > 0 and is_affine(trainer.discriminator, k, example):
             name = trainer.discriminator.boundaries[k]
             say(f"note: mixing at '{name}' is input mixup, exactly: it is an affine image of the input")
+
+
+def _note_surprises(config: GanConfig) -> None:
+    mixup = config.mixup
+    if mixup is not None and mixup.labels == "soft" and mixup.clamp:
+        of_whom = "footnote 3 of the paper has the clamp, Zhang et al. (2017) have none (mixup.clamp=false)"
+        say(f"note: mixup.clamp keeps lambda at most 1/2, so no mix is labelled more than half real; {of_whom}")
+    if config.penalty is not None and config.discriminator.spectral_norm:
+        one = "penalty=null or discriminator.spectral_norm=false leaves one"
+        say(f"note: the penalty and discriminator.spectral_norm both regularise D; {one}")

@@ -1,6 +1,6 @@
 """What a GAN's config refuses because it would train something else than it says."""
 
-from pathlib import Path
+import re
 
 import pytest
 
@@ -8,11 +8,34 @@ from ganmix.config.gan import GanConfig
 from ganmix.config.reader import read_config
 from ganmix.errors import UserError
 
-QUICKSTART = Path(__file__).parents[2] / "configs" / "gan" / "quickstart.yaml"
+CONFIG = """\
+data: {name: digits}
+generator: {name: conv}
+discriminator: {name: conv}
+loss: {name: non_saturating}
+training: {steps: 1}
+"""
+PENALTY = "penalty={name: zero_centred_real, weight: 1, of: sigmoid}"
+EQUATION_1 = "mixup={pairs: [FR], labels: soft, generator_sees_mixes: true, clamp: false}"
 
 
-def read(*overrides: str) -> GanConfig:
-    return read_config(GanConfig, QUICKSTART, overrides)
+@pytest.fixture
+def read(tmp_path):
+    path = tmp_path / "gan.yaml"
+    path.write_text(CONFIG)
+    return lambda *overrides: read_config(GanConfig, path, overrides)
+
+
+@pytest.fixture
+def problems(read):
+    """The problems of overrides, each without its place."""
+
+    def refused(*overrides):
+        with pytest.raises(UserError) as error:
+            read(*overrides)
+        return [re.sub(r"^(command line '[^']*'|\S+:\d+): ", "", problem) for problem in error.value.problems]
+
+    return refused
 
 
 @pytest.mark.parametrize(
@@ -24,13 +47,63 @@ def read(*overrides: str) -> GanConfig:
         "{labels: soft, pairs: [FR]}",
     ],
 )
-def test_wasserstein_refuses_mixes_that_leave_its_loss_without_a_minimum(mixup: str):
-    with pytest.raises(UserError, match="loss wasserstein has no minimum"):
-        read("loss.name=wasserstein", f"mixup={mixup}")
+def test_wasserstein_refuses_mixes_that_leave_its_loss_without_a_minimum(mixup, problems):
+    (problem,) = problems("loss.name=wasserstein", f"mixup={mixup}")
+    assert problem.startswith("loss wasserstein has no minimum")
 
 
 @pytest.mark.parametrize(
     "mixup", ["null", "{}", "{pairs: [FF]}", "{labels: soft, clamp: false, pairs: [FR], weights: paper}"]
 )
-def test_wasserstein_takes_mixes_that_balance(mixup: str):
-    read("loss.name=wasserstein", f"mixup={mixup}")
+def test_wasserstein_takes_mixes_that_balance(mixup, read):
+    assert read("loss.name=wasserstein", f"mixup={mixup}").loss.name == "wasserstein"
+
+
+def test_hinge_refuses_soft_labels_which_it_takes_for_hard_ones(problems):
+    (problem,) = problems("loss.name=hinge", "mixup={labels: soft}")
+    assert problem.startswith("mixup.labels=soft has no soft target with loss hinge")
+    assert "-1 for every lambda below 1/2" in problem
+
+
+@pytest.mark.parametrize("loss", ["hinge", "wasserstein"])
+def test_equation_1_needs_the_cross_entropy(loss, problems, read):
+    (problem,) = problems(f"loss.name={loss}", EQUATION_1)
+    assert problem.startswith("mixup.generator_sees_mixes is equation 1 with loss non_saturating only")
+    assert problem.endswith(f"got {loss}")
+    assert read(EQUATION_1).mixup.generator_sees_mixes
+
+
+@pytest.mark.parametrize("loss", ["hinge", "wasserstein"])
+def test_penalty_of_the_sigmoid_needs_logits_that_are_log_odds(loss, problems, read):
+    (problem,) = problems(f"loss.name={loss}", PENALTY)
+    assert problem.startswith("penalty.of=sigmoid needs loss non_saturating")
+    assert read(PENALTY).penalty.of == "sigmoid"
+    assert read(f"loss.name={loss}", PENALTY.replace("sigmoid", "logit")).penalty.of == "logit"
+
+
+def test_soft_labels_need_fakes_mixed_with_reals(problems, read):
+    (problem,) = problems("mixup={labels: soft, pairs: [FF]}")
+    assert problem.startswith("mixup: labels: soft changes nothing with pairs: [FF]")
+    for pairs in ("[FR]", "[FF, FR]"):
+        read(f"mixup={{labels: soft, pairs: {pairs}}}")
+
+
+@pytest.mark.parametrize("stages", ["[0]", "[input]"])
+def test_blocked_gradients_need_a_stage_with_layers_below(stages, problems, read):
+    (problem,) = problems(f"mixup={{block_gradients: true, stages: {stages}}}")
+    assert problem.startswith("mixup: block_gradients changes nothing at the input")
+    assert read("mixup={block_gradients: true, stages: [0, 1]}").mixup.block_gradients
+
+
+@pytest.mark.parametrize(
+    "stages", ["[input, input, down1]", "[0, input]", "[input, 1, 0]", "[2, 2]", "[flat, 1, flat]"]
+)
+def test_stages_that_repeat_are_refused(stages, problems):
+    (problem,) = problems(f"mixup.stages={stages}")
+    assert problem.startswith("mixup: stages must not repeat")
+
+
+def test_all_problems_of_a_section_are_said_at_once(problems):
+    found = problems("mixup={pairs: [FF, FF], stages: [0, input], block_gradients: true}")
+    assert [problem.split()[1] for problem in found] == ["pairs", "stages", "block_gradients"]
+    assert len(problems("loss.name=hinge", "mixup={labels: soft}", PENALTY)) == 2
