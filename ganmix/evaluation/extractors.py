@@ -154,7 +154,8 @@ def _where_to_put_inception() -> str:
     return (
         f"Get {INCEPTION_FILE} (95.7 MB, SHA-256 {INCEPTION_SHA256_PREFIX}...) from torch-fidelity's release"
         f" v0.2.0 and put it into {_hub_folder()} or name it in evaluation.weights."
-        " Without it, evaluation.protocol=small and the extractors 'digits' and 'fashion_mnist' need no download."
+        " Without it, evaluation.protocol=small needs no download for digits and fashion_mnist, and for other data"
+        " evaluation=null trains without scores."
     )
 
 

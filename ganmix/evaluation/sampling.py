@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ganmix.evaluation.features import PASS
 from ganmix.evaluation.modes import evaluating
+from ganmix.networks.layers import batch_norms
 
 STANDING_PASSES = 100  # that 'standing' statistics of batch norm are means over
 
@@ -40,7 +41,7 @@ def with_batch_norm(generator: nn.Module, mode: str, noise_size: int, seed: int)
         return generator
     if mode == "batch":
         found = copy.deepcopy(generator).eval()
-        for norm in _batch_norms(found):
+        for norm in batch_norms(found):
             norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
         return found
     if mode == "standing":
@@ -60,7 +61,7 @@ def fitted_to(generator: nn.Module, noise: Tensor) -> nn.Module:
     Source: Brock et al. 2019, "standing statistics"; their published generators have one set for each truncation.
     """
     fitted = copy.deepcopy(generator).eval()
-    norms = _batch_norms(fitted)
+    norms = batch_norms(fitted)
     if not norms:
         return generator
     for norm in norms:
@@ -72,7 +73,3 @@ def fitted_to(generator: nn.Module, noise: Tensor) -> nn.Module:
         for part in noise.split(PASS):
             fitted(part.to(device))
     return fitted.eval()
-
-
-def _batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ganmix.config.gan import GanConfig
-from ganmix.errors import UserError, first_line
+from ganmix.errors import UserError
 from ganmix.report.classifiers import ClassifierRun, told_scores
 from ganmix.report.gans import GanRun
 from ganmix.report.kinds import Run
@@ -52,8 +52,6 @@ def finite_scores(line: dict[str, Any]) -> bool:
 
 
 def _log(path: Path) -> list[dict[str, Any]]:
-    try:
-        lines = read_lines(path)
-    except ValueError as error:
-        raise UserError(f"{path}: not a log of JSON objects, one a line ({first_line(error)})") from error
-    return sorted(lines, key=lambda line: line["step"])  # stable: of two scores at a step the last written is last
+    return sorted(
+        read_lines(path), key=lambda line: line["step"]
+    )  # stable: of two scores at a step the last written is last
