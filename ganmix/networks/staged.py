@@ -70,20 +70,26 @@ class Staged(nn.Module):
 
 
 def resolve_stages(stages: Sequence[int | str], boundaries: Sequence[str]) -> list[int]:
-    """Turn the numbers and names of stage boundaries into numbers, in their order and without repeats.
+    """Turn the numbers and names of stage boundaries into numbers, in their order.
 
     Raises:
-        ValueError: one that the network lacks; the message lists those it has.
+        ValueError: one that the network lacks, or one named twice; the message lists those it has.
     """
     for stage in stages:
         if stage not in boundaries and stage not in range(len(boundaries)):
             raise ValueError(_lacking(stage, boundaries))
-    return sorted({boundaries.index(s) if isinstance(s, str) else s for s in stages})
+    numbers = sorted(boundaries.index(stage) if isinstance(stage, str) else stage for stage in stages)
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"{list(stages)} names a stage twice, of {_listed(boundaries)}")
+    return numbers
 
 
 def _lacking(stage: int | str, boundaries: Sequence[str]) -> str:
-    known = ", ".join(f"{k} ({name})" for k, name in enumerate(boundaries))
-    return f"stage {stage!r} is not one of this network's: {known}"
+    return f"stage {stage!r} is not one of this network's: {_listed(boundaries)}"
+
+
+def _listed(boundaries: Sequence[str]) -> str:
+    return ", ".join(f"{k} ({name})" for k, name in enumerate(boundaries))
 
 
 def staged(module: nn.Module, stages: Sequence[str], example: Tensor | None = None) -> Staged:

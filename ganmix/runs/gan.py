@@ -159,9 +159,6 @@ def _mixup(config: GanConfig, discriminator: Staged) -> MixupSettings | None:
         stages = resolve_stages(config.mixup.stages, discriminator.boundaries)
     except ValueError as error:
         raise UserError(f"mixup.stages: {error}") from None
-    if len(stages) < len(config.mixup.stages):
-        known = ", ".join(f"{k} ({discriminator.boundaries[k]})" for k in stages)
-        raise UserError(f"mixup.stages: {list(config.mixup.stages)} names a stage twice, of {known}")
     return MixupSettings(**config.mixup.model_dump(exclude={"stages"}), stages=tuple(stages))
 
 

@@ -133,12 +133,20 @@ BOUNDARIES = ["input", "block1", "block2", "block3"]
         ([0], [0]),
         (["input"], [0]),
         (["block3", 1], [1, 3]),
-        ([2, "block2", 0, "input"], [0, 2]),
+        ([2, "input"], [0, 2]),
         (BOUNDARIES, [0, 1, 2, 3]),
     ],
 )
 def test_stages_are_resolved_from_numbers_and_names(stages: list, expected: list[int]):
     assert resolve_stages(stages, BOUNDARIES) == expected
+
+
+@pytest.mark.parametrize("stages", [[1, 1], ["block2", 2], [0, 3, "input"]])
+def test_stage_named_twice_is_an_error(stages: list):
+    with pytest.raises(
+        ValueError, match=r"names a stage twice, of 0 \(input\), 1 \(block1\), 2 \(block2\), 3 \(block3\)$"
+    ):
+        resolve_stages(stages, BOUNDARIES)
 
 
 @pytest.mark.parametrize("stage", [4, -1, "block4", "0"])

@@ -48,4 +48,4 @@ def test_start_notes_what_a_config_may_not_mean(overrides, start, train, capsys)
 def test_stage_by_number_and_by_name_is_a_repeat(train, capsys):
     assert train("mixup.stages=[1, down1]") == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "error: mixup.stages: [1, 'down1'] names a stage twice, of 1 (down1)"
+    assert line.startswith("error: mixup.stages: [1, 'down1'] names a stage twice, of 0 (input), 1 (down1)")
