@@ -115,7 +115,8 @@ def test_label_is_the_papers_row_and_title_tells_equal_labels_apart(tmp_path):
 def test_method_says_what_is_mixed_where(tmp_path):
     make_run(tmp_path / "a")
     make_run(tmp_path / "b", FR_FF)
-    make_run(tmp_path / "c", "mixup={alpha: 1, stages: [0, 2, down1], pairs: [FR], labels: soft}")
+    soft = "mixup={alpha: 1, stages: [0, 2, down1], pairs: [FR], labels: soft}"
+    make_run(tmp_path / "c", soft, "loss.name=non_saturating")
     methods = ["no mixup", "FR+FF at input, alpha 0.2", "FR at input, stage 2, down1, alpha 1, labels soft"]
     assert [group.method for group in groups_of(tmp_path)] == methods
 
