@@ -167,7 +167,8 @@ def test_steps_may_be_more_where_the_learning_rate_is_constant(tmp_path, capsys)
 
 
 def test_steps_of_a_semi_supervised_run_are_fixed_since_its_weight_rises_over_them(tmp_path, capsys):
-    options = [f"run.dir={tmp_path}", "training.decay=constant", "training.epochs=null", "training.l1=0"]
+    options = [f"run.dir={tmp_path}", "training.decay=constant", "training.epochs=null"]
+    options += ["training.l1=0", "training.l1_of=all"]
     assert train("semi", *options, "training.steps=1") == 0
     problem, _ = refused(capsys, "semi", *options, "training.steps=2")
     assert problem == f"{tmp_path} was started with training.steps = 1, and now it is 2"

@@ -36,3 +36,8 @@ def test_state_of_another_kind_of_device_is_a_seed_and_is_said_so_in_a_line(caps
 def test_every_state_makes_a_seed_that_torch_takes(first_byte: int):
     for second in range(50):
         restore(torch.Generator(), torch.tensor([first_byte, second, *[0] * 14], dtype=torch.uint8))
+
+
+def test_state_of_no_stream_is_refused():
+    with pytest.raises(ValueError, match=r"5056 or 16 bytes, got 3$"):
+        restore(torch.Generator(), torch.zeros(3, dtype=torch.uint8))
