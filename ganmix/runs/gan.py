@@ -224,7 +224,8 @@ def _parts(config: GanConfig, trainer: GanTrainer) -> dict[str, str]:
     }
     if trainer.mixup is not None:
         names = ", ".join(trainer.discriminator.boundaries[k] for k in trainer.mixup.stages)
-        parts["mixup"] = f"{'+'.join(trainer.mixup.pairs)} at {names}, alpha {trainer.mixup.alpha}"
+        mixup = trainer.mixup
+        parts["mixup"] = f"{'+'.join(mixup.pairs)} at {names}, alpha {mixup.alpha}, {mixup.weights} weights"
     return parts
 
 
