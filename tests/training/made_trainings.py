@@ -1,6 +1,8 @@
 """Classifiers, batches and states at a size that a test of a training step can afford."""
 
+import copy
 import io
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -82,3 +84,17 @@ def mixed_logits(network: Classifier, inputs: Tensor, stage: int, partner: Tenso
     for k, layer in enumerate(network.stages.values()):
         h = layer(mix(h, partner, lam) if k == stage else h)
     return h
+
+
+def check_stream_of_another_device(build: Callable[[], Any], stream: str, capsys: Any) -> None:
+    """Check that two trainers go on alike from one saved on CUDA, and that each says so in a line."""
+    trainer = build()
+    trainer.step()
+    saved = {**trainer.state_dict(), stream: torch.arange(16, dtype=torch.uint8)}  # as long as CUDA's
+    records = []
+    for _ in range(2):
+        resumed = build()
+        resumed.load_state_dict(copy.deepcopy(saved))  # an optimiser goes on in the very tensors it is given
+        records.append(resumed.step())
+    assert records[0] == records[1]
+    assert [line[:5] for line in capsys.readouterr().err.splitlines()] == ["note:"] * 2

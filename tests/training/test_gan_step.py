@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from made_trainings import check_stream_of_another_device
 from torch import Tensor, nn
 
 from ganmix.evaluation.sampling import generate
@@ -597,16 +598,7 @@ def test_resumed_trainer_continues_to_the_bit(options: dict):
 
 
 def test_trainer_goes_on_from_a_noise_stream_of_another_kind_of_device(capsys):
-    trainer = build()
-    trainer.step()
-    saved = {**trainer.state_dict(), "noise_generator": torch.arange(16, dtype=torch.uint8)}  # as long as CUDA's
-    records = []
-    for _ in range(2):
-        resumed = build()
-        resumed.load_state_dict(copy.deepcopy(saved))  # an optimiser goes on in the very tensors it is given
-        records.append(resumed.step())
-    assert records[0] == records[1]
-    assert [line[:5] for line in capsys.readouterr().err.splitlines()] == ["note:"] * 2
+    check_stream_of_another_device(build, "noise_generator", capsys)
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2])

@@ -11,6 +11,7 @@ from made_trainings import (
     NUM,
     K,
     MadeBatches,
+    check_stream_of_another_device,
     generator,
     image_batches,
     mix,
@@ -351,13 +352,4 @@ def test_resumed_trainer_continues_to_the_bit(options: dict):
 
 
 def test_trainer_goes_on_from_a_stream_of_another_kind_of_device(capsys):
-    trainer = build(noise=0.1)
-    trainer.step()
-    saved = {**trainer.state_dict(), "generator": torch.arange(16, dtype=torch.uint8)}  # as long as CUDA's
-    losses = []
-    for _ in range(2):
-        resumed = build(noise=0.1)
-        resumed.load_state_dict(copy.deepcopy(saved))  # an optimiser goes on in the very tensors it is given
-        losses.append(resumed.step()["loss"])
-    assert losses[0] == losses[1]
-    assert [line[:5] for line in capsys.readouterr().err.splitlines()] == ["note:"] * 2
+    check_stream_of_another_device(lambda: build(noise=0.1), "generator", capsys)
