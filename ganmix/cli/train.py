@@ -81,7 +81,7 @@ def _train(
             no_row = f"{key} differs from {options.config}, so this run does not repeat the paper's row"
             print(f"note: {no_row}; it has paper=null", file=sys.stderr)
             overrides = [*overrides, "paper=null"]
-            config = read_config(model, options.config, overrides)
+            config = config.model_copy(update={"paper": None})
         if options.dry_run:
             print(dump_config(config), end="")
         elif options.seeds:

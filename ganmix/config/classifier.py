@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ganmix.config.base import Count, CountOrZero, PositiveFloat, Section
-from ganmix.config.common import Data, Device, Logging, RunConfig
+from ganmix.config.common import Data, Device, Logging, RunConfig, with_input_as_0
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -107,10 +107,10 @@ class Mixup(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        numbers = [0 if stage == "input" else stage for stage in self.stages]
-        if len(set(numbers)) < len(numbers):
+        places = with_input_as_0(self.stages)
+        if len(set(places)) < len(places):
             raise ValueError(f"stages repeat, got {list(self.stages)}: one is drawn, each with the same probability")
-        if self.block_gradients and numbers == [0]:
+        if self.block_gradients and places == [0]:
             raise ValueError("block_gradients needs a stage above the input: below the input there is nothing to block")
         return self
 

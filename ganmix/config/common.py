@@ -1,5 +1,6 @@
 """The sections that GAN and classifier configs share."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from ganmix.config.base import Count, CountOrZero, Section
@@ -74,6 +75,11 @@ class Device(Section):
     """bfloat16 autocast; penalties stay in float32"""
     compile: bool = False
     """torch.compile for G and D; needs a C++ compiler on the CPU"""
+
+
+def with_input_as_0(stages: Sequence[int | str]) -> list[int | str]:
+    """Return where to mix with the input as a number, whether it came as 'input' or as 0."""
+    return [0 if stage == "input" else stage for stage in stages]
 
 
 class RunConfig(Section):

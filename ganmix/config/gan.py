@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ganmix.config.base import Count, CountOrZero, PositiveFloat, Section
-from ganmix.config.common import Data, Device, FolderData, Logging, RunConfig
+from ganmix.config.common import Data, Device, FolderData, Logging, RunConfig, with_input_as_0
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -139,7 +139,7 @@ class Mixup(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         problems = []
-        places = [0 if stage == "input" else stage for stage in self.stages]
+        places = with_input_as_0(self.stages)
         if len(set(self.pairs)) != len(self.pairs):
             problems.append(f"pairs must not repeat, got {list(self.pairs)}")
         if len(set(places)) != len(places):

@@ -30,7 +30,7 @@ def key_off_the_papers_row(config: RunConfig, path: Path, overrides: Sequence[st
         The dotted key. None: there is no such row, the method is the file's, or the overrides give the row themselves.
     """
     keys = [override.partition("=")[0] for override in overrides]
-    if getattr(config, "paper", None) is None or any(key.split(".")[0] == "paper" for key in keys):
+    if not overrides or getattr(config, "paper", None) is None or any(key.split(".")[0] == "paper" for key in keys):
         return None
     try:
         file = read_config(type(config), path)

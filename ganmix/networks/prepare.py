@@ -98,9 +98,8 @@ class Whiten(nn.Module):
             products.addmm_(x.T, x)
         mean = total / len(images)
         values, vectors = torch.linalg.eigh(products / len(images) - mean.outer(mean))
-        scale = (
-            values.clamp(min=0) + (cls.eps if eps is None else eps)
-        ).rsqrt()  # rounding makes eigenvalues of 0 slightly negative
+        values = values.clamp(min=0)  # rounding makes eigenvalues of 0 slightly negative
+        scale = (values + (cls.eps if eps is None else eps)).rsqrt()
         return cls(mean, vectors * scale @ vectors.T)
 
     @classmethod
