@@ -2,7 +2,7 @@
 
 import sys
 
-from ganmix.cli import train_classifier
+from ganmix.commands import train_classifier
 
 if __name__ == "__main__":
     sys.exit(train_classifier())

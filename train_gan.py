@@ -2,7 +2,7 @@
 
 import sys
 
-from ganmix.cli import train_gan
+from ganmix.commands import train_gan
 
 if __name__ == "__main__":
     sys.exit(train_gan())

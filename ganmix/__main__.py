@@ -2,7 +2,7 @@
 
 import sys
 
-from ganmix.cli import main
+from ganmix.commands import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -35,7 +35,9 @@ def made_data() -> Callable[..., ImageData]:
 def forks() -> ForkServerContext:
     """Starts processes from one that has imported everything already, which takes seconds."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "ganmix.cli", "ganmix.config.gan", "ganmix.runs.gan", "sklearn.datasets"])
+    context.set_forkserver_preload(
+        ["pytest", "ganmix.commands", "ganmix.config.gan", "ganmix.tasks.gan", "sklearn.datasets"]
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(Path(__file__).parent.parent)  # where it finds ganmix
         forkserver.ensure_running()

@@ -6,17 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from ganmix.cli import train_classifier, train_gan
+from ganmix.commands import train_classifier, train_gan
 from ganmix.config.classifier import ClassifierConfig
-from ganmix.config.describe import json_schema, schema_tree
 from ganmix.config.gan import Evaluation, GanConfig
+from ganmix.config.help import json_schema, schema_tree
 from ganmix.config.reader import differences, read_config
 from ganmix.data import DATASETS, NUM_CLASSES
-from ganmix.evaluation.extractors import SHIPPED
-from ganmix.evaluation.protocol import Parts, choose_parts
+from ganmix.evaluation.gan.extractors import SHIPPED
+from ganmix.evaluation.gan.protocol import Parts, choose_parts
 from ganmix.losses import CLASSIFICATION_LOSSES, GAN_LOSSES, PENALTIES
-from ganmix.networks import CLASSIFIERS, DISCRIMINATORS, GENERATORS, PREPARATIONS
-from ganmix.runs.gan import build_network
+from ganmix.networks.classifier import CLASSIFIERS, PREPARATIONS
+from ganmix.networks.gan import DISCRIMINATORS, GENERATORS
+from ganmix.tasks.gan import build_network
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 TABLE_6 = {  # Inception score and FID, in the paper's order
@@ -55,8 +56,8 @@ def last_line(path):
 
 @pytest.mark.parametrize("path", GAN_FILES, ids=name_of)
 def test_every_gan_config_takes_a_step(path, made_data, monkeypatch, tmp_path):
-    monkeypatch.setattr("ganmix.runs.gan.read_data", made_data)
-    monkeypatch.setattr("ganmix.runs.gan.Recorder.grid", lambda *_: None)  # most of the time, for PNGs of noise
+    monkeypatch.setattr("ganmix.tasks.gan.read_data", made_data)
+    monkeypatch.setattr("ganmix.tasks.gan.Recorder.grid", lambda *_: None)  # most of the time, for PNGs of noise
     shrunk = ["generator.width=8", "discriminator.width=8", "training.batch_size=4"]
     once = [f"run.dir={tmp_path}", "training.steps=1", "evaluation=null", "device.name=cpu", "data.num_images=20"]
     assert train_gan([str(path), *shrunk, *once]) == 0
@@ -74,7 +75,7 @@ def test_every_gan_config_takes_a_step(path, made_data, monkeypatch, tmp_path):
 def test_every_classifier_config_takes_a_step(path, made_data, monkeypatch, tmp_path):
     config = read_config(ClassifierConfig, path)
     num_classes = NUM_CLASSES[config.data.name]
-    monkeypatch.setattr("ganmix.runs.classifier.read_data", partial(made_data, num=2 * num_classes))
+    monkeypatch.setattr("ganmix.tasks.classifier.read_data", partial(made_data, num=2 * num_classes))
     shrunk = [SMALLEST[config.network.name], "training.batch_size=4", "data.prepare=null", "device.name=cpu"]
     shrunk += ["data.labels_per_class=1"] if config.data.labels_per_class else []
     shrunk += [f"data.num_validation={num_classes}"] if config.data.num_validation else []
@@ -167,7 +168,7 @@ def test_names_in_the_classifier_config_are_the_tables_keys():
 @pytest.mark.parametrize("generator", GENERATORS)
 @pytest.mark.parametrize("discriminator", DISCRIMINATORS)
 def test_every_pair_of_networks_is_built_from_its_section(generator, discriminator, made_data):
-    from ganmix.runs.gan import build_trainer
+    from ganmix.tasks.gan import build_trainer
 
     sections = {
         "data": {"name": "cifar10"},

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
+from ganmix.algorithms.gan import discriminate, discriminator_terms, term_weights
 from ganmix.losses import GAN_LOSSES
-from ganmix.training.gan import discriminate, discriminator_terms, term_weights
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganmix.algorithms.supervised import ClassifierPass, MixupSettings, SupervisedTrainer
 from ganmix.benchmark.textbook import TextbookClassifierTrainer, mix, numpy_draw
 from ganmix.benchmark.timing import (
     NONE,
@@ -24,12 +25,11 @@ from ganmix.benchmark.timing import (
 )
 from ganmix.config.classifier import ClassifierConfig
 from ganmix.data import NUM_CLASSES, ImageData
+from ganmix.engine.device import autocast, find_device
 from ganmix.mixup import classifier_plan
-from ganmix.networks import Classifier
-from ganmix.runs.classifier import Images, build_trainer, shown_network
-from ganmix.runs.common import image_shape
-from ganmix.training.device import autocast, find_device
-from ganmix.training.supervised import ClassifierPass, MixupSettings, SupervisedTrainer
+from ganmix.networks.classifier import Classifier
+from ganmix.tasks.classifier import Images, build_trainer, shown_network
+from ganmix.tasks.common import image_shape
 
 ALPHA = 2.0  # of the mixing, whose time does not depend on it
 SGD = {"lr", "momentum", "nesterov", "weight_decay"}

@@ -24,9 +24,9 @@ from ganmix.benchmark.timing import (
 )
 from ganmix.config.gan import GanConfig, Mixup
 from ganmix.data import ImageData
-from ganmix.runs.common import image_shape
-from ganmix.runs.gan import build_trainer
-from ganmix.training.device import find_device
+from ganmix.engine.device import find_device
+from ganmix.tasks.common import image_shape
+from ganmix.tasks.gan import build_trainer
 
 PAIRS: tuple[tuple[str, ...], ...] = (("FR",), ("FR", "FF"))
 COLUMNS = (

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from ganmix.losses import GanLoss
 from ganmix.mixup import MixPlan
-from ganmix.networks import Classifier, Staged
-from ganmix.networks.classifier_layers import BasicBlock
-from ganmix.networks.conv_classifier import ConvStage
-from ganmix.networks.preact_resnet import Bottleneck
-from ganmix.networks.resample import ConvDownsample2d, DownsampleShortcut, UpsampleConv2d, UpsampleShortcut
+from ganmix.networks import Staged
+from ganmix.networks.classifier import Classifier
+from ganmix.networks.classifier.conv import ConvStage
+from ganmix.networks.classifier.layers import BasicBlock
+from ganmix.networks.classifier.preact_resnet import Bottleneck
+from ganmix.networks.gan.resample import ConvDownsample2d, DownsampleShortcut, UpsampleConv2d, UpsampleShortcut
 
 Network = TypeVar("Network", bound=Staged)
 

@@ -15,9 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ganmix.config.base import Section
 from ganmix.data import ImageData
+from ganmix.engine.checkpoint import write_atomically
+from ganmix.engine.device import check_compiler, hardware, keep_freed_memory
 from ganmix.errors import UserError
-from ganmix.training.checkpoint import write_atomically
-from ganmix.training.device import check_compiler, hardware, keep_freed_memory
 
 TEXTBOOK = "textbook"  # the way that the others are measured against
 NONE = "none"  # the setting without mixup, which the others are measured against

@@ -18,7 +18,7 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.representer import SafeRepresenter
 
 from ganmix.config.base import Section
-from ganmix.config.describe import Node, alternatives, in_words, schema_tree, shown
+from ganmix.config.help import Node, alternatives, in_words, schema_tree, shown
 from ganmix.errors import UserError
 
 M = TypeVar("M", bound=Section)

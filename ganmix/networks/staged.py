@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ganmix.errors import first_line
 from ganmix.mixup import MixPlan
-from ganmix.networks.layers import batch_norms
+from ganmix.networks.modes import batch_norms
 
 INPUT = "input"  # the name of boundary 0
 OWN_FORWARD = "a forward of your own that calls plan.apply(h) can mix there"

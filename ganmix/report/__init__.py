@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ganmix.engine.checkpoint import write_atomically
 from ganmix.report.contents import gather
 from ganmix.report.page import to_html
 from ganmix.report.tables import to_csv, to_markdown
-from ganmix.training.checkpoint import write_atomically
 
 
 def write_report(paths: Sequence[Path], output: Path, baseline: str | None = None) -> list[Path]:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ganmix.config.gan import GanConfig
+from ganmix.engine.run_folder import read_lines
 from ganmix.errors import UserError
 from ganmix.report.classifiers import ClassifierRun, told_scores
 from ganmix.report.gans import GanRun
 from ganmix.report.kinds import Run
-from ganmix.runs.load import find_runs, read_either_run_config
-from ganmix.training.run_folder import read_lines
+from ganmix.tasks.load import find_runs, read_either_run_config
 
 
 def read_runs(paths: Iterable[Path]) -> list[Run]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ganmix.evaluation.protocol import protocol_key
+from ganmix.evaluation.gan.protocol import protocol_key
 from ganmix.report.classifiers import ClassifierProtocol
 from ganmix.report.gans import SUBJECT, GanProtocol
 from ganmix.report.kinds import Protocol, Run

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import ganmix.benchmark.classifier
-from ganmix.cli import main
+from ganmix.commands import main
 from ganmix.config.classifier import ClassifierConfig
 from ganmix.config.either import read_either_config
 from ganmix.config.gan import GanConfig

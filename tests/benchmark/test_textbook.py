@@ -7,15 +7,17 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ganmix.algorithms.gan import GanTrainer, MixupSettings
+from ganmix.algorithms.optimise import Descent, DescentSettings
+from ganmix.algorithms.supervised import ClassifierPass, SupervisedTrainer
+from ganmix.algorithms.supervised import MixupSettings as ClassifierMixup
 from ganmix.benchmark.textbook import PLAIN, TextbookClassifierTrainer, TextbookGanTrainer, mix, numpy_draw, plain_copy
 from ganmix.benchmark.timing import gflop
 from ganmix.losses import GAN_LOSSES
 from ganmix.mixup import MixPlan
-from ganmix.networks import CLASSIFIERS, DISCRIMINATORS, GENERATORS, Classifier, Staged
-from ganmix.training.descent import Descent, DescentSettings
-from ganmix.training.gan import GanTrainer, MixupSettings
-from ganmix.training.supervised import ClassifierPass, SupervisedTrainer
-from ganmix.training.supervised import MixupSettings as ClassifierMixup
+from ganmix.networks import Staged
+from ganmix.networks.classifier import CLASSIFIERS, Classifier
+from ganmix.networks.gan import DISCRIMINATORS, GENERATORS
 
 TINY = {"z": 5, "width": 4, "stem": 3, "flat_bypass": True, "spectral_norm": False}
 TABLES = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}

@@ -349,5 +349,5 @@ def test_key_of_the_other_kind_of_section_differs_from_none(tmp_path: Path):
 
 def test_reader_does_not_import_torch():
     # `--help` and a misspelt key must answer at once.
-    code = "import sys, ganmix.config.reader, ganmix.config.describe; sys.exit('torch' in sys.modules)"
+    code = "import sys, ganmix.config.reader, ganmix.config.help; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

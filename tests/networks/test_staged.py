@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganmix.mixup import MixPlan, discriminator_plan
-from ganmix.networks import CLASSIFIERS, DISCRIMINATORS, GENERATORS, Staged, is_affine, resolve_stages, staged
+from ganmix.networks import Staged, is_affine, resolve_stages, staged
+from ganmix.networks.classifier import CLASSIFIERS
+from ganmix.networks.gan import DISCRIMINATORS, GENERATORS
 
 TINY = {"z": 5, "width": 4, "stem": 3, "flat_bypass": False, "spectral_norm": False}
 TABLES = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}

@@ -25,14 +25,14 @@ from made_runs import (
     write_lines,
 )
 
-from ganmix.cli import evaluate, train_classifier
+from ganmix.commands import evaluate, train_classifier
+from ganmix.engine.run_folder import read_lines
 from ganmix.errors import UserError
 from ganmix.report.contents import gather
 from ganmix.report.figures import dashes_in_words, lambda_lines, score_lines, styles
 from ganmix.report.page import to_html
 from ganmix.report.scores import Column
 from ganmix.report.tables import to_csv, to_markdown
-from ganmix.training.run_folder import read_lines
 
 BLOCKED = "mixup={alpha: 2, stages: [0, layer1], block_gradients: true}"
 CUTMIX = "cutmix={alpha: 1}"

@@ -1,0 +1,1 @@
+"""The step of each algorithm, as the paper writes it, and how a loss is descended."""

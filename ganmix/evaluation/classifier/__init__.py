@@ -1,0 +1,1 @@
+"""Scores of classifiers: on clean, attacked and deformed images, and along interpolations."""

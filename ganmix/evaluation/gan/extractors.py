@@ -1,0 +1,236 @@
+"""The networks whose features and logits the scores are computed from."""
+
+import copy
+import difflib
+import hashlib
+import io
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganmix.errors import UserError, first_line
+
+INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+INCEPTION_SHA256_PREFIX = "6726825d"  # by torch hub's convention, the name ends with it
+SHIPPED = Path(__file__).parents[1] / "weights"
+
+_BUILT: dict[str, "Extractor"] = {}  # Inception takes seconds to build, and many runs may be scored by it
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A frozen network to see images by.
+
+    Args:
+        name: "digits", "fashion_mnist", "inception", ...
+        digest: SHA-256 in hex; another network or other weights have another one.
+        prefix: goes before a score's label: "digits-" makes "digits-FID". Only the real Inception has "",
+            because only its scores are what the literature calls FID and IS.
+        network: uint8 images [N, C, H, W] -> (features [N, D], of FID, KID, precision and recall; logits [N, K],
+            of IS).
+    """
+
+    name: str
+    digest: str
+    prefix: str
+    network: nn.Module = field(compare=False, repr=False)
+
+
+def sha256_of(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 in hex over names, dtypes, shapes and values."""
+    sha256 = hashlib.sha256()
+    for name, tensor in tensors.items():
+        sha256.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())
+        sha256.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return sha256.hexdigest()
+
+
+def get_extractor(name: str, weights: str | None = None) -> Extractor:
+    """The extractor that a config names.
+
+    Args:
+        name: "inception", the name of a classifier in ganmix/evaluation/weights/, or a path that ends in
+            .safetensors.
+        weights: path of the Inception weights; None looks in torch hub's folder, then downloads them there.
+
+    Raises:
+        UserError: the name is unknown, its file is missing or not the one expected, or weights are given to a
+            classifier, which has its own.
+    """
+    if name == "inception":
+        return inception_extractor(Path(weights) if weights is not None else None)
+    if weights is not None:
+        raise UserError(f"evaluation.weights is only for 'inception', and the extractor is {name!r}")
+    return shipped_extractor(name)
+
+
+def classifier_extractor(
+    network: nn.Module, name: str, *, resolution: int | None = None, channels: int | None = None
+) -> Extractor:
+    """Make an extractor of a frozen copy of a classifier; training `network` on changes nothing in the scores.
+
+    Args:
+        network: maps float images [N, C, H, W] in [-1, 1] to (features [N, D], logits [N, K]).
+        name: names the scores: "digits" gives "digits-FID".
+        resolution: height and width it was trained on; images of another size are resized (bilinear,
+            antialiased).
+        channels: 1 or 3, as trained; grey images are repeated, colour images turned to luma (ITU-R BT.601).
+            None for either leaves the images as they come.
+    """
+    size = torch.tensor([resolution or 0, channels or 0])
+    digest = sha256_of({**network.state_dict(), "input size": size})
+    frozen = _OnUint8(copy.deepcopy(network), resolution, channels).eval().requires_grad_(False)
+    return Extractor(name, digest, f"{name}-", frozen)
+
+
+def shipped_extractor(name: str) -> Extractor:
+    """A classifier shipped with ganmix, by name, or any other of the same format, by its path.
+
+    Raises:
+        UserError: there is no such name or file.
+    """
+    path = Path(name) if name.endswith(".safetensors") else SHIPPED / f"{name}.safetensors"
+    shipped = sorted(file.stem for file in SHIPPED.glob("*.safetensors"))
+    if path.parent == SHIPPED and path.stem not in shipped:
+        known = [*shipped, "inception"]
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise UserError(
+            f"unknown evaluation extractor {name!r}{hint} (known: {', '.join(known)}, or a .safetensors file)"
+        )
+    if not path.is_file():
+        raise UserError(f"evaluation extractor: there is no file {path}")
+
+    from ganmix.networks.classifier.base import load_classifier
+
+    try:
+        classifier = load_classifier(path)
+    except Exception as error:  # damaged, or another network's: safetensors', json's and torch's errors
+        raise UserError(f"evaluation extractor: {path} is not a classifier's file ({first_line(error)})") from error
+    return classifier_extractor(
+        _FeaturesAndLogits(classifier),
+        path.stem,
+        resolution=classifier.resolution,
+        channels=classifier.channels,
+    )
+
+
+def inception_extractor(weights: Path | None = None) -> Extractor:
+    """The Inception network of the published FID and IS: torch-fidelity's 'inception-v3-compat'.
+
+    Grey images are repeated to three channels; it resizes to 299x299 itself, as TensorFlow 1 did.
+
+    Args:
+        weights: path of weights-inception-2015-12-05-6726825d.pth (95.7 MB); None looks in torch hub's folder
+            ($TORCH_HOME/hub/checkpoints), then downloads the file there.
+
+    Raises:
+        UserError: the file is missing and cannot be downloaded, or it is another file.
+
+    Source: https://github.com/toshas/torch-fidelity, feature_extractor_inceptionv3.py.
+    """
+    path = _downloaded_inception() if weights is None else weights
+    if not path.is_file():
+        raise UserError(f"evaluation.weights: there is no file {path}. {_where_to_put_inception()}")
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if not digest.startswith(INCEPTION_SHA256_PREFIX):
+        raise UserError(
+            f"{path} is damaged or not the Inception weights: its SHA-256 starts with {digest[:8]}, expected"
+            f" {INCEPTION_SHA256_PREFIX}. {_where_to_put_inception()}"
+        )
+    if digest not in _BUILT:
+        _BUILT[digest] = Extractor("inception", digest, "", _Inception(content).eval().requires_grad_(False))
+    return _BUILT[digest]
+
+
+def _where_to_put_inception() -> str:
+    return (
+        f"Get {INCEPTION_FILE} (95.7 MB, SHA-256 {INCEPTION_SHA256_PREFIX}...) from torch-fidelity's release"
+        f" v0.2.0 and put it into {_hub_folder()} or name it in evaluation.weights."
+        " Without it, evaluation.protocol=small needs no download for digits and fashion_mnist, and for other data"
+        " evaluation=null trains without scores."
+    )
+
+
+def _hub_folder() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _downloaded_inception() -> Path:
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
+    path = _hub_folder() / INCEPTION_FILE
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=INCEPTION_SHA256_PREFIX)
+        except (OSError, RuntimeError) as error:  # RuntimeError: what came has another digest
+            problem = f"cannot download the Inception weights ({error}). {_where_to_put_inception()}"
+            raise UserError(problem) from error
+    return path
+
+
+class _OnUint8(nn.Module):
+    """Turns uint8 images into what the classifier was trained on."""
+
+    def __init__(self, network: nn.Module, resolution: int | None, channels: int | None):
+        super().__init__()
+        self.network = network
+        self.resolution = resolution
+        self.channels = channels
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = images.float().div(127.5).sub(1)
+        if self.channels == 3 and x.shape[1] == 1:
+            x = x.expand(-1, 3, -1, -1)
+        elif self.channels == 1 and x.shape[1] == 3:
+            x = (x * x.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True)
+        if self.resolution is not None and x.shape[-2:] != (self.resolution, self.resolution):
+            size = (self.resolution, self.resolution)
+            x = F.interpolate(x, size=size, mode="bilinear", antialias=True)
+        features, logits = self.network(x)
+        return features, logits
+
+
+class _FeaturesAndLogits(nn.Module):
+    """A classifier's `features_and_logits` as a forward."""
+
+    def __init__(self, classifier: Any):
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features, logits = self.classifier.features_and_logits(images)
+        return features, logits
+
+
+class _Inception(nn.Module):
+    """torch-fidelity's Inception on grey or colour images."""
+
+    def __init__(self, content: bytes):
+        super().__init__()
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+        # torch-fidelity unpickles with weights_only=False, which would run code hidden in the file. Eight hex
+        # digits of a digest can be forged, so the very bytes it gets are first shown to hold only weights.
+        try:
+            torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise UserError(f"the Inception file holds more than weights, and is not read ({error})") from error
+        with torch.random.fork_rng(devices=[]):  # the initial weights, soon overwritten, are drawn at random
+            self.inception = FeatureExtractorInceptionV3(
+                "inception-v3-compat",
+                ["2048", "logits_unbiased"],
+                feature_extractor_weights_path=io.BytesIO(content),
+            )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features, logits = self.inception(images.expand(-1, 3, -1, -1))
+        return features, logits

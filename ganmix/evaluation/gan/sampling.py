@@ -1,0 +1,74 @@
+"""Images from a generator, for scores and grids, without leaving a trace in the training."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from ganmix.evaluation.gan.features import PASS
+from ganmix.networks.modes import batch_norms, evaluating
+
+STANDING_PASSES = 100  # that 'standing' statistics of batch norm are means over
+
+
+@torch.no_grad()
+def generate(generator: nn.Module, noise: Tensor) -> Tensor:
+    """Return the images of noise [N, z], float [N, C, R, R] on the generator's device.
+
+    Batch norm uses its running statistics; every module's mode is put back afterwards.
+    """
+    device = next(generator.parameters()).device
+    with evaluating(generator), torch.autocast(device.type, enabled=False):  # whatever surrounds the caller
+        return torch.cat([generator(part.to(device)) for part in noise.split(PASS)])
+
+
+def draw_noise(num: int, noise_size: int, seed: int) -> Tensor:
+    """Return standard normal noise [num, noise_size] on the CPU; the first rows are the same whatever `num`."""
+    whole = -(-num // PASS) * PASS  # torch draws the last 16 numbers anew where they are not a multiple of 16
+    return torch.randn(whole, noise_size, generator=torch.Generator().manual_seed(seed))[:num]
+
+
+def with_batch_norm(generator: nn.Module, mode: str, noise_size: int, seed: int) -> nn.Module:
+    """Return the generator to sample from, in a copy where it must differ; give it PASS noises at a time.
+
+    Args:
+        mode: the statistics of its batch norms: 'running', the training's running means; 'batch', each pass's own;
+            'standing', means over `STANDING_PASSES` passes of fresh noise (Brock et al. 2019, appendix).
+        seed: of the noise of 'standing'.
+    """
+    if mode == "running":
+        return generator
+    if mode == "batch":
+        found = copy.deepcopy(generator).eval()
+        for norm in batch_norms(found):
+            norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
+        return found
+    if mode == "standing":
+        return fitted_to(generator, draw_noise(STANDING_PASSES * PASS, noise_size, seed))
+    raise ValueError(f"batch norm's mode must be running, batch or standing, got {mode!r}")
+
+
+@torch.no_grad()
+def fitted_to(generator: nn.Module, noise: Tensor) -> nn.Module:
+    """Return a copy of a generator whose batch norms have the statistics of `noise`; itself, where it has none.
+
+    Those of the training's noise make dim images of truncated noise.
+
+    Args:
+        noise: [N, z], N a multiple of PASS; the statistics are means over passes.
+
+    Source: Brock et al. 2019, "standing statistics"; their published generators have one set for each truncation.
+    """
+    fitted = copy.deepcopy(generator).eval()
+    norms = batch_norms(fitted)
+    if not norms:
+        return generator
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over all passes
+        norm.train()
+    device = next(fitted.parameters()).device
+    with torch.autocast(device.type, enabled=False):
+        for part in noise.split(PASS):
+            fitted(part.to(device))
+    return fitted.eval()

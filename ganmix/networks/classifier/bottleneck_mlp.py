@@ -1,0 +1,45 @@
+"""The network whose hidden states can be drawn: Figures 5 and 8 of the paper."""
+
+from torch import nn
+
+from ganmix.networks.classifier.base import Classifier
+
+
+class BottleneckMLP(Classifier):
+    """Two hidden layers, a linear bottleneck of two units, two hidden layers; LeakyReLU 0.01.
+
+    The boundary called 'bottleneck' is where the paper mixes and what it draws. As the paper describes it; the
+    authors' code has a third hidden layer before the bottleneck, and batch norm after it.
+
+    Args:
+        resolution, channels, num_classes, prepare: see `Classifier`.
+        hidden: units of each hidden layer.
+        bottleneck: units of the bottleneck.
+    """
+
+    name = "bottleneck_mlp"
+
+    def __init__(
+        self,
+        resolution: int,
+        channels: int,
+        *,
+        num_classes: int,
+        prepare: nn.Module | None = None,
+        hidden: int = 1024,
+        bottleneck: int = 2,
+    ):
+        num_pixels = channels * resolution * resolution
+        stages = {
+            "hidden1": nn.Sequential(nn.Flatten(), *_hidden_layer(num_pixels, hidden)),
+            "hidden2": nn.Sequential(*_hidden_layer(hidden, hidden)),
+            "bottleneck": nn.Linear(hidden, bottleneck),
+            "hidden3": nn.Sequential(*_hidden_layer(bottleneck, hidden)),
+            "hidden4": nn.Sequential(*_hidden_layer(hidden, hidden)),
+        }
+        keys = {"hidden": hidden, "bottleneck": bottleneck}
+        super().__init__(stages, hidden, resolution, channels, num_classes=num_classes, prepare=prepare, keys=keys)
+
+
+def _hidden_layer(num_in: int, num_out: int) -> tuple[nn.Module, nn.Module]:
+    return nn.Linear(num_in, num_out), nn.LeakyReLU(inplace=True)

@@ -1,0 +1,1 @@
+"""What is a GAN's or a classifier's: built, watched, scored, exported."""
