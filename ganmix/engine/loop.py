@@ -22,7 +22,7 @@ from ganmix.engine.checkpoint import (
 )
 from ganmix.engine.identity import Identity
 from ganmix.engine.recorder import Recorder
-from ganmix.engine.run_folder import RunFolder, forget_after, read_lines
+from ganmix.engine.old_run_folder import RunFolder, forget_after, read_lines
 from ganmix.engine.signals import handling_signals
 from ganmix.errors import DivergedError, Stopped, UserError, first_line
 

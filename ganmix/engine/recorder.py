@@ -16,7 +16,7 @@ from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from ganmix.engine.checkpoint import write_atomically
-from ganmix.engine.run_folder import RunFolder, append_line
+from ganmix.engine.old_run_folder import RunFolder, append_line
 from ganmix.errors import DivergedError
 
 PLAIN_SECONDS = 10  # between progress lines where stderr is not a terminal

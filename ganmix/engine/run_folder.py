@@ -1,121 +1,176 @@
-"""The folder of one run: its config, its append-only logs, its lock. Readable and resumable whenever it is killed."""
+"""Paths, lock, logs and format of a run folder: where training, evaluation and report meet; no torch here."""
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any
 
-from ganmix.engine.checkpoint import write_atomically
+from filelock import FileLock, Timeout
+
+from ganmix.engine.files import append_line, read_lines, write_atomically
+from ganmix.engine.scores import Measurement
 from ganmix.errors import UserError
+
+FORMAT = 1  # of a run's files; one that this program cannot read has another
 
 
 class RunFolder:
-    """Paths and logs of a run; held by one process at a time, until the end of a `with`.
+    """Paths and logs of a run. Making one touches nothing; `held` takes it for a training.
 
-    Raises:
-        UserError: the folder cannot be written, or another process trains in it.
+    Args:
+        path: the folder.
     """
 
     def __init__(self, path: Path):
         self.path = path
         self.config = path / "config.yaml"
-        self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
-        self.metrics = path / "metrics.jsonl"
-        self.scores = path / "scores.jsonl"
-        self.sessions = path / "sessions.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.latest = self.checkpoints / "latest.pt"
+        self.previous = self.checkpoints / "previous.pt"
+        self.best = self.checkpoints / "best.pt"
+        self._format = path / "format"
+        self._metrics = path / "metrics.jsonl"
+        self._scores = path / "scores.jsonl"
+        self._sessions = path / "sessions.jsonl"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Create what is missing, and keep every other training out until the end of a `with`.
+
+        Raises:
+            UserError: the folder cannot be written, another process trains in it, or its files have another format.
+        """
         try:
-            for folder in (path, self.checkpoints, self.samples):
+            for folder in (self.path, self.checkpoints, self.samples):
                 folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (path / ".lock").open("a")
+            lock = FileLock(self.path / ".lock")
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise UserError(f"run.dir: another process is training in {self.path}") from error
         except OSError as error:
-            raise UserError(f"run.dir: cannot write to {path} ({error.strerror})") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            raise UserError(f"run.dir: another process is training in {path}") from error
+            raise UserError(f"run.dir: cannot write to {self.path} ({error.strerror})") from error
+        with lock:
+            if not self.config.exists():
+                write_atomically(self._format, f"{FORMAT}\n".encode())
+            self.check_format()
+            yield
 
-    def __enter__(self) -> Self:
-        return self
+    def check_format(self) -> None:
+        """Check that this program wrote the run, or one that writes the same files.
 
-    def __exit__(self, *exception: object) -> None:
-        self._lock.close()
+        Raises:
+            UserError: there is no run here, or its files have another format.
+        """
+        if not self._format.exists() and not self.config.exists():
+            raise UserError(f"{self.path}: there is no run here, no config.yaml")
+        found = self._format.read_text().strip() if self._format.exists() else "none"
+        if found != str(FORMAT):
+            raise UserError(
+                f"{self.path}: another version of ganmix wrote this run (format {found}, expected {FORMAT})"
+            )
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, each of a step."""
+        return read_lines(self._metrics)
+
+    @property
+    def sessions(self) -> list[dict[str, Any]]:
+        """The lines of sessions.jsonl: from which step, when, on what and with which libraries the run trained."""
+        return read_lines(self._sessions)
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """The lines of scores.jsonl.
+
+        Raises:
+            UserError: one of them is no measurement.
+        """
+        found = []
+        for number, line in enumerate(read_lines(self._scores), start=1):
+            try:
+                found.append(Measurement.from_line(line))
+            except (LookupError, TypeError, AttributeError) as error:
+                place = f"{self._scores}:{number}"
+                raise UserError(f"{place}: expected scores by a protocol; without this line the log is good") from error
+        return found
+
+    def add_metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Append the values of a step to metrics.jsonl."""
+        self._append(self._metrics, {"step": step, **values})
+
+    def add_session(self, step: int, facts: Mapping[str, Any]) -> None:
+        """Append to sessions.jsonl what is true of the training that goes on at a step."""
+        self._append(self._sessions, {"step": step, **facts})
+
+    def add_measurement(self, measurement: Measurement) -> None:
+        """Append a measurement to scores.jsonl."""
+        self._append(self._scores, measurement.to_line())
+
+    def forget_after(self, step: int) -> None:
+        """Drop what metrics and scores say of later steps, which a resumed run takes again.
+
+        Raises:
+            UserError: a line is damaged.
+        """
+        with self._holding_logs():
+            for log in (self._metrics, self._scores):
+                kept = [line for line in read_lines(log) if line["step"] <= step]
+                if log.exists():
+                    write_atomically(log, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    def kept(self, step: int) -> Path:
+        """Return the checkpoint of a step that no later one replaces."""
+        return self.checkpoints / f"step_{step:06d}.pt"
+
+    @property
+    def kept_checkpoints(self) -> list[Path]:
+        """The checkpoints that no later one replaces, in the order of their steps."""
+        return sorted(self.checkpoints.glob("step_*.pt"), key=lambda path: int(path.stem.removeprefix("step_")))
+
+    @property
+    def last_checkpoint(self) -> Path | None:
+        """The checkpoint that the run goes on from; None where it has none."""
+        return next((path for path in (self.latest, self.previous) if path.exists()), None)
+
+    def checkpoint(self, name: str) -> Path:
+        """Return the checkpoint that 'best', 'latest' or a path means.
+
+        Raises:
+            UserError: it is not there.
+        """
+        path = {"best": self.best, "latest": self.latest}.get(name, Path(name))
+        if not path.is_file():
+            there = ", ".join(file.name for file in sorted(self.checkpoints.glob("*.pt"))) or "none yet"
+            raise UserError(f"there is no checkpoint {path} (this run has: {there})")
+        return path
+
+    def _append(self, log: Path, record: Mapping[str, Any]) -> None:
+        with self._holding_logs():
+            append_line(log, record)
+
+    def _holding_logs(self) -> FileLock:
+        """Wait until no other process changes the logs: a training rewrites them, and `evaluate` adds to them."""
+        return FileLock(self.path / ".logs.lock")
 
 
-def append_line(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one JSON object as a line, in place of a last line that a kill cut short.
+def find_runs(paths: Iterable[Path]) -> list[RunFolder]:
+    """Return the runs at, or anywhere below, the paths given; each once, in the order of their names.
+
+    Below a run there may be others: `--seeds` trains into seed-N below the folder of a single training.
 
     Raises:
-        OSError: with the path; the log is as it was.
+        UserError: there is none at or below one of the paths.
     """
-    line = memoryview(json.dumps(record).encode() + b"\n")
-    with _holding_logs(path.parent), path.open("a+b", buffering=0) as file:
-        end = _end_of_lines(file)
-        file.truncate(end)
-        try:
-            while line:
-                line = line[file.write(line) :]  # a disk that gets full takes a part of it
-        except OSError as error:
-            file.truncate(end)
-            error.filename = error.filename or str(path)
-            raise
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read the JSON objects of a log, each of a step; a last line cut short by a kill is left out.
-
-    Raises:
-        UserError: another line is damaged.
-    """
-    if not path.exists():
-        return []
-    content = path.read_bytes()
-    lines = content[: content.rfind(b"\n") + 1].splitlines()
-    return [_read_line(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
-
-
-def forget_after(path: Path, step: int) -> None:
-    """Drop the lines of steps after `step`, which a resumed run takes again.
-
-    Raises:
-        UserError: a line is damaged.
-    """
-    with _holding_logs(path.parent):
-        kept = [line for line in read_lines(path) if line["step"] <= step]
-        if path.exists():
-            write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-
-
-def _read_line(line: bytes, place: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        record = None
-    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
-        start = line[:40].decode(errors="replace")
-        raise UserError(
-            f"{place}: expected a JSON object with a step, got {start!r}; without this line the log is good"
-        )
-    return record
-
-
-def _end_of_lines(file: BinaryIO) -> int:
-    """Return where the last whole line of a log ends."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - 1))
-    if file.read() in (b"", b"\n"):
-        return size
-    file.seek(0)
-    return file.read().rfind(b"\n") + 1
-
-
-@contextmanager
-def _holding_logs(folder: Path) -> Iterator[None]:
-    """Wait until no other process changes the logs: a training rewrites them, and `evaluate` adds to them."""
-    with (folder / ".logs.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
-        yield
+    found: dict[Path, None] = {}
+    problems = []
+    for path in paths:
+        here = sorted(file.parent for file in path.rglob("config.yaml"))
+        if not here:
+            problems.append(f"{path}: there is no run here, no folder with a config.yaml")
+        found |= dict.fromkeys(here)
+    if problems:
+        raise UserError(problems)
+    return [RunFolder(path) for path in found]

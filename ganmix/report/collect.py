@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ganmix.config.gan import GanConfig
-from ganmix.engine.run_folder import read_lines
+from ganmix.engine.old_run_folder import read_lines
 from ganmix.errors import UserError
 from ganmix.report.classifiers import ClassifierRun, told_scores
 from ganmix.report.gans import GanRun

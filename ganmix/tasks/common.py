@@ -14,7 +14,7 @@ from ganmix.config.reader import dump_config
 from ganmix.data import SHAPES, BatchOrder, ImageBatches, ImageData, load_images, read_folder
 from ganmix.engine.checkpoint import write_atomically
 from ganmix.engine.device import check_compiler, find_device, hardware, has_fast_bf16, keep_freed_memory
-from ganmix.engine.run_folder import RunFolder, append_line
+from ganmix.engine.old_run_folder import RunFolder, append_line
 from ganmix.engine.versions import library_versions
 from ganmix.errors import UserError
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ganmix.config.classifier import Attacks, ClassifierConfig
 from ganmix.config.reader import read_config
 from ganmix.data import ImageData
-from ganmix.engine.run_folder import append_line, read_lines
+from ganmix.engine.old_run_folder import append_line, read_lines
 from ganmix.engine.versions import library_versions
 from ganmix.engine.world import World
 from ganmix.errors import UserError

@@ -10,7 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 from ganmix.config.common import FolderData
 from ganmix.config.gan import Evaluation, GanConfig
 from ganmix.config.reader import read_config
-from ganmix.engine.run_folder import append_line, read_lines
+from ganmix.engine.old_run_folder import append_line, read_lines
 from ganmix.engine.world import World
 from ganmix.errors import UserError
 from ganmix.evaluation.gan import same_protocol

@@ -10,7 +10,7 @@ from ganmix.config.common import FolderData
 from ganmix.config.gan import GanConfig
 from ganmix.config.reader import differences, read_config
 from ganmix.engine.identity import Identity
-from ganmix.engine.run_folder import RunFolder
+from ganmix.engine.old_run_folder import RunFolder
 from ganmix.errors import UserError
 from ganmix.evaluation.gan.extractors import sha256_of
 

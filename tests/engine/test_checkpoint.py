@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint, write_atomically
-from ganmix.engine.run_folder import RunFolder, append_line, forget_after, read_lines
+from ganmix.engine.old_run_folder import RunFolder, append_line, forget_after, read_lines
 from ganmix.errors import UserError
 
 

@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ganmix.engine import recorder as module
 from ganmix.engine.recorder import Recorder, image_grid
-from ganmix.engine.run_folder import RunFolder, read_lines
+from ganmix.engine.old_run_folder import RunFolder, read_lines
 from ganmix.errors import DivergedError
 
 

@@ -26,7 +26,7 @@ from made_runs import (
 )
 
 from ganmix.commands import evaluate, train_classifier
-from ganmix.engine.run_folder import read_lines
+from ganmix.engine.old_run_folder import read_lines
 from ganmix.errors import UserError
 from ganmix.report.contents import gather
 from ganmix.report.figures import dashes_in_words, lambda_lines, score_lines, styles

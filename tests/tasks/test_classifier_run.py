@@ -15,7 +15,7 @@ from ganmix.config.classifier import ClassifierConfig
 from ganmix.config.reader import read_config
 from ganmix.data import ImageData, load_images
 from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint
-from ganmix.engine.run_folder import read_lines
+from ganmix.engine.old_run_folder import read_lines
 from ganmix.evaluation.gan import get_extractor
 from ganmix.networks.classifier.base import load_classifier
 from ganmix.tasks import classifier as classifier_run

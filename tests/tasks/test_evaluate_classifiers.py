@@ -11,7 +11,7 @@ from ganmix.config.classifier import ClassifierConfig
 from ganmix.config.reader import read_config
 from ganmix.data import load_images
 from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint
-from ganmix.engine.run_folder import read_lines
+from ganmix.engine.old_run_folder import read_lines
 from ganmix.engine.world import World
 from ganmix.errors import UserError
 from ganmix.evaluation.classifier.accuracy import clean_scores

@@ -18,7 +18,7 @@ from ganmix.config.gan import GanConfig
 from ganmix.config.reader import read_config
 from ganmix.data import load_images
 from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint
-from ganmix.engine.run_folder import read_lines
+from ganmix.engine.old_run_folder import read_lines
 from ganmix.evaluation.gan import get_extractor
 from ganmix.evaluation.gan.reference import images_digest
 from ganmix.losses import GAN_LOSSES, GanLoss
