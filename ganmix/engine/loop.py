@@ -21,8 +21,8 @@ from ganmix.engine.checkpoint import (
     save_checkpoint,
 )
 from ganmix.engine.identity import Identity
-from ganmix.engine.recorder import Recorder
 from ganmix.engine.old_run_folder import RunFolder, forget_after, read_lines
+from ganmix.engine.recorder import Recorder
 from ganmix.engine.signals import handling_signals
 from ganmix.errors import DivergedError, Stopped, UserError, first_line
 

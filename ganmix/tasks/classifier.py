@@ -19,8 +19,8 @@ from ganmix.data import NUM_CLASSES, ImageData, augment, check_labels, split_ima
 from ganmix.engine.checkpoint import BEST, last_checkpoint, load_checkpoint, save_checkpoint, write_atomically
 from ganmix.engine.identity import Identity
 from ganmix.engine.loop import Action, resume, train
-from ganmix.engine.recorder import Recorder
 from ganmix.engine.old_run_folder import RunFolder, append_line, read_lines
+from ganmix.engine.recorder import Recorder
 from ganmix.engine.versions import library_versions
 from ganmix.errors import UserError
 from ganmix.evaluation.classifier.accuracy import clean_scores

@@ -12,8 +12,8 @@ from ganmix.data import ImageData, to_float
 from ganmix.engine.checkpoint import BEST, save_checkpoint
 from ganmix.engine.identity import Identity
 from ganmix.engine.loop import Action, resume, train
-from ganmix.engine.recorder import Recorder
 from ganmix.engine.old_run_folder import RunFolder, append_line, read_lines
+from ganmix.engine.recorder import Recorder
 from ganmix.errors import UserError
 from ganmix.evaluation.gan.sampling import generate
 from ganmix.losses import GAN_LOSSES, PENALTIES

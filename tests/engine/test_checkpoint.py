@@ -249,7 +249,7 @@ def test_a_line_that_is_appended_while_others_are_forgotten_is_not_lost(tmp_path
         appending.join(0.2)  # it waits for longer
         write_atomically(path, content)
 
-    monkeypatch.setattr("ganmix.engine.run_folder.write_atomically", write_meanwhile)
+    monkeypatch.setattr("ganmix.engine.old_run_folder.write_atomically", write_meanwhile)
     forget_after(log, 1)
     appending.join()
     assert [line["step"] for line in read_lines(log)] == [1, 3]

@@ -8,8 +8,8 @@ from ganmix.engine import loop
 from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint
 from ganmix.engine.identity import Identity
 from ganmix.engine.loop import Action, resume, train
-from ganmix.engine.recorder import Recorder
 from ganmix.engine.old_run_folder import RunFolder, append_line, read_lines
+from ganmix.engine.recorder import Recorder
 from ganmix.errors import DivergedError, Stopped, UserError
 
 

@@ -7,8 +7,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ganmix.engine import recorder as module
-from ganmix.engine.recorder import Recorder, image_grid
 from ganmix.engine.old_run_folder import RunFolder, read_lines
+from ganmix.engine.recorder import Recorder, image_grid
 from ganmix.errors import DivergedError
 
 
