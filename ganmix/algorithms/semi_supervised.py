@@ -67,6 +67,11 @@ class SemiSupervisedTrainer:
     def steps_done(self) -> int:
         return self.descent.steps_done
 
+    @property
+    def current_lr(self) -> float:
+        """The learning rate of the next step."""
+        return self.descent.current_lr
+
     def step(self) -> dict[str, Tensor]:
         """Take one step of algorithm 1; return its terms and the consistency coefficient."""
         images, labels = self.labelled.next()

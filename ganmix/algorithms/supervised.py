@@ -137,6 +137,11 @@ class SupervisedTrainer:
     def steps_done(self) -> int:
         return self.descent.steps_done
 
+    @property
+    def current_lr(self) -> float:
+        """The learning rate of the next step."""
+        return self.descent.current_lr
+
     def step(self) -> dict[str, Tensor]:
         """Take one step; return the loss, and the accuracy on the batch where its images are not mixed."""
         images, labels = self.batches.next()

@@ -28,8 +28,8 @@ from ganmix.data import NUM_CLASSES, ImageData
 from ganmix.engine.device import autocast, find_device
 from ganmix.mixup import classifier_plan
 from ganmix.networks.classifier import Classifier
-from ganmix.tasks.classifier import Images, build_trainer, shown_network
-from ganmix.tasks.common import image_shape
+from ganmix.tasks.classifier import Images, build_trainer
+from ganmix.tasks.data import image_shape
 
 ALPHA = 2.0  # of the mixing, whose time does not depend on it
 SGD = {"lr", "momentum", "nesterov", "weight_decay"}
@@ -74,7 +74,7 @@ def benchmark_classifier(
     data = made_images(4 * batch_size, *image_shape(config.data), NUM_CLASSES[config.data.name])
     trainers = {way: _trainer(config, data, device, way) for way in ways}
     source = _trainer(config, data, device, "float32")  # of the textbook's weights and batches
-    textbook = TextbookClassifierTrainer(shown_network(source), **config.training.model_dump(include=SGD))
+    textbook = TextbookClassifierTrainer(_network(source), **config.training.model_dump(include=SGD))
     stages = {f"mixup at {name}": k for k, name in enumerate(textbook.network.boundaries)}
     chosen = choose_settings([NONE, *stages], only)
     variants, mixes = [], []
@@ -124,7 +124,7 @@ def _step(trainer: SupervisedTrainer, k: int | None) -> Callable[[], Any]:
 def _textbook_step(
     textbook: TextbookClassifierTrainer, source: SupervisedTrainer, noise: float, k: int | None
 ) -> Callable[[], Any]:
-    inputs = ClassifierPass(shown_network(source), noise=noise, generator=source.generator).inputs
+    inputs = ClassifierPass(_network(source), noise=noise, generator=source.generator).inputs
     draw = None if k is None else numpy_draw([k], ALPHA, np.random.default_rng(0))
 
     def step() -> None:
@@ -137,7 +137,7 @@ def _textbook_step(
 
 def _mix(trainer: SupervisedTrainer, k: int, way: str) -> Callable[[], Any]:
     """Return the mixing of our hidden states at stage k, forward and backward."""
-    network, (images, _) = shown_network(trainer), trainer.batches.next()
+    network, (images, _) = _network(trainer), trainer.batches.next()
     plan = classifier_plan(len(images), stages=(k,), alpha=ALPHA, generator=torch.Generator().manual_seed(0))
     with autocast(images.device, device_settings(way)["bf16"]):
         return _forward_and_backward(plan.to(images.device).mixes, network, images, k)
@@ -168,3 +168,9 @@ def _forward_and_backward(
 def _compare(variants: Sequence[Variant], rounds: int, device: torch.device) -> list[dict[str, Any]]:
     times = measure(variants, rounds, device)
     return compare({key: [seconds for (seconds,) in turns] for key, turns in times.items()})
+
+
+def _network(trainer: SupervisedTrainer) -> Classifier:
+    network = trainer.descent.shown_network
+    assert isinstance(network, Classifier)
+    return network

@@ -25,7 +25,7 @@ from ganmix.benchmark.timing import (
 from ganmix.config.gan import GanConfig, Mixup
 from ganmix.data import ImageData
 from ganmix.engine.device import find_device
-from ganmix.tasks.common import image_shape
+from ganmix.tasks.data import image_shape
 from ganmix.tasks.gan import build_trainer
 
 PAIRS: tuple[tuple[str, ...], ...] = (("FR",), ("FR", "FF"))

@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ganmix.config.base import Section
 from ganmix.data import ImageData
-from ganmix.engine.checkpoint import write_atomically
 from ganmix.engine.device import check_compiler, hardware, keep_freed_memory
+from ganmix.engine.files import write_atomically
 from ganmix.errors import UserError
 
 TEXTBOOK = "textbook"  # the way that the others are measured against

@@ -13,15 +13,17 @@ from torch import Tensor
 from ganmix.config.common import FolderData
 from ganmix.config.gan import GanConfig
 from ganmix.data import ImageData
-from ganmix.engine.checkpoint import write_atomically
+from ganmix.engine.files import write_atomically
 from ganmix.engine.pictures import Cell, Group, write_page
+from ganmix.engine.progress import bar, say
 from ganmix.errors import UserError
 from ganmix.evaluation.gan import Extractor, extract, get_extractor, image_reference
 from ganmix.evaluation.gan.extractors import INCEPTION_FILE
+from ganmix.evaluation.gan.features import PASS
 from ganmix.evaluation.gan.neighbours import nearest
 from ganmix.evaluation.gan.protocol import choose_parts
-from ganmix.tasks.common import read_data, say, training_images
-from ganmix.tasks.gan_scores import CACHE, progress
+from ganmix.tasks.data import read_data, training_images
+from ganmix.tasks.gan_scores import CACHE
 
 NUM_COMPARED = 1000  # samples, and held-out images, whose nearest training images are looked for
 NUM_NEIGHBOURS = 5
@@ -203,7 +205,7 @@ def _measures(
         see = partial(image_reference, extractor=extractor, device=device, cache=CACHE)
         features = [extract(samples, extractor, device).features]
         for data in real:
-            seen = see(data, watch=partial(progress, "real images")).features
+            seen = see(data, watch=partial(bar, what="real images", scale=PASS)).features
             assert seen is not None
             features.append(seen)
         found.append(measure(extractor.name, "Euclidean distance of the extractor's features", *features))

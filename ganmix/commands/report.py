@@ -32,8 +32,8 @@ def report(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def work() -> None:
+        from ganmix.engine.progress import say
         from ganmix.report import write_report
-        from ganmix.tasks.common import say
 
         output = options.output or (options.runs[0] if len(options.runs) == 1 else Path("runs"))
         for path in write_report(options.runs, output, options.baseline):

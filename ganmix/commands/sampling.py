@@ -13,18 +13,20 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ganmix.commands.neighbours import NUM_COMPARED, choose_extractor, write_neighbours
+from ganmix.config.either import read_either_config
+from ganmix.config.gan import GanConfig
 from ganmix.data import to_float, to_uint8
-from ganmix.engine.checkpoint import write_atomically
 from ganmix.engine.device import find_device, keep_freed_memory
+from ganmix.engine.files import write_atomically
 from ganmix.engine.pictures import tile, write_animation
+from ganmix.engine.progress import bar, say
 from ganmix.engine.recorder import image_grid, write_png
+from ganmix.engine.run_folder import RunFolder
 from ganmix.errors import UserError
 from ganmix.evaluation.gan.features import PASS
 from ganmix.evaluation.gan.latent import draw_latents, loop, paths
 from ganmix.evaluation.gan.sampling import fitted_to, generate
-from ganmix.tasks.common import say
-from ganmix.tasks.gan_scores import progress
-from ganmix.tasks.load import checkpoint_path, load_generator, read_run_config
+from ganmix.tasks.gan import load_generator
 
 NUM_FITTED = 1024  # samples whose batch statistics truncated noise is given
 NUM_GRID = 64  # images in the grid
@@ -73,15 +75,19 @@ def run_sample(
             cannot be written.
     """
     _check(num=num, seed=seed, truncation=truncation, interpolations=interpolations, neighbours=neighbours)
-    config = read_run_config(run)
+    run_folder = RunFolder(run)
+    run_folder.check_format()
+    config = read_either_config(run_folder.config)
+    if not isinstance(config, GanConfig):
+        raise UserError(f"{run}: a classifier's run, not a GAN's")
     place = find_device(device or config.device.name)
     judge = choose_extractor(config, extractor) if neighbours else None
-    trained = load_generator(config, checkpoint_path(run, checkpoint), device=place)
+    trained = load_generator(config, run_folder.checkpoint(checkpoint), device=place)
     folder = output or run / "generated"
     _make_writable(folder)
     keep_freed_memory()
 
-    draw = partial(draw_latents, noise_size=trained.noise_size, seed=seed, truncation=truncation)
+    draw = partial(draw_latents, noise_size=config.generator.z, seed=seed, truncation=truncation)
     origin = {
         "run": str(run),
         "checkpoint": str(trained.checkpoint),
@@ -143,7 +149,7 @@ def _write_samples(network: nn.Module, noise: Tensor, num: int, folder: Path, *,
     written = _write_npz if npz else _write_pngs
 
     def passes() -> Iterator[Tensor]:
-        for i, part in enumerate(progress("sampling", noise.split(PASS))):
+        for i, part in enumerate(bar(noise.split(PASS), "sampling", PASS)):
             images = _generate(network, part)
             if i * PASS < max(NUM_GRID, NUM_COMPARED):
                 kept.append(images)

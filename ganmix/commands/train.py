@@ -2,42 +2,26 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from ganmix.commands.common import exit_status
 from ganmix.config.base import Section
-from ganmix.config.common import RunConfig
+from ganmix.config.classifier import ClassifierConfig
+from ganmix.config.gan import GanConfig
 from ganmix.config.help import describe, json_schema
 from ganmix.config.method import key_off_the_papers_row
 from ganmix.config.reader import dump_config, read_config
 
-Config = TypeVar("Config", bound=RunConfig)
-
 
 def train_gan(arguments: Sequence[str] | None = None) -> int:
     """Train a GAN from a config; return the exit status."""
-    from ganmix.config.gan import GanConfig
-
-    def run(config: GanConfig, path: Path) -> None:
-        from ganmix.tasks.gan import run_gan
-
-        run_gan(config, path)
-
-    return _train("train_gan.py", GanConfig, run, arguments)
+    return _train("train_gan.py", GanConfig, arguments)
 
 
 def train_classifier(arguments: Sequence[str] | None = None) -> int:
     """Train a classifier from a config; return the exit status."""
-    from ganmix.config.classifier import ClassifierConfig
-
-    def run(config: ClassifierConfig, path: Path) -> None:
-        from ganmix.tasks.classifier import run_classifier
-
-        run_classifier(config, path)
-
-    return _train("train_classifier.py", ClassifierConfig, run, arguments)
+    return _train("train_classifier.py", ClassifierConfig, arguments)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,12 +33,7 @@ class _Parser(argparse.ArgumentParser):
         return f"{super().format_help()}\nkeys of the config:\n{describe(self.model)}\n"
 
 
-def _train(
-    program: str,
-    model: type[Config],
-    run: Callable[[Config, Path], None],
-    arguments: Sequence[str] | None,
-) -> int:
+def _train(program: str, model: type[GanConfig] | type[ClassifierConfig], arguments: Sequence[str] | None) -> int:
     parser = _Parser(prog=program, description="Train what CONFIG says. The same command again resumes, exactly.")
     parser.model = model
     parser.add_argument("config", type=Path, nargs="?", help="a YAML file; see configs/")
@@ -84,15 +63,16 @@ def _train(
             config = config.model_copy(update={"paper": None})
         if options.dry_run:
             print(dump_config(config), end="")
-        elif options.seeds:
-            from ganmix.commands.seeds import run_seeds
-            from ganmix.tasks.common import run_path
+            return None
+        from ganmix.commands.seeds import run_seeds
+        from ganmix.engine.train import run_path, train_run
+        from ganmix.tasks import task_of
 
+        folder = run_path(config.run.dir, options.config)
+        if options.seeds:
             verb = program.removesuffix(".py").replace("_", "-")
-            folder = run_path(config.run.dir, options.config)
             return run_seeds(verb, options.config, overrides, folder, options.seeds, options.jobs)
-        else:
-            run(config, options.config)
+        train_run(task_of(config), folder)
         return None
 
     return exit_status(work)

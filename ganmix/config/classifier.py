@@ -246,6 +246,12 @@ class ClassifierConfig(RunConfig):
     paper: PaperRow | None = None
     """the row of the paper that this config repeats, for reports"""
 
+    @property
+    def images_per_step(self) -> int:
+        """Training images of a step, which `images_per_second` counts."""
+        semi = self.semi_supervised
+        return self.training.batch_size + (0 if semi is None else semi.batch_size)
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.mixup is not None and self.cutmix is not None:

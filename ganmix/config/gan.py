@@ -239,6 +239,11 @@ class GanConfig(RunConfig):
     paper: PaperRow | None = None
     """the row of the paper that this config repeats, for reports"""
 
+    @property
+    def images_per_step(self) -> int:
+        """Training images of a step, which `images_per_second` counts."""
+        return self.training.n_dis * self.training.batch_size
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         problems = list(_clashes(self.loss.name, self.penalty, self.mixup))

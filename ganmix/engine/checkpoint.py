@@ -2,31 +2,16 @@
 
 import hashlib
 import io
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ganmix.engine.files import write_atomically
 from ganmix.errors import UserError
 
-LATEST = "latest.pt"
-PREVIOUS = "previous.pt"
-BEST = "best.pt"
-KEPT = "step_*.pt"
 MARK = b"sha256 "  # opens the digest that ends a file
 DIGEST_SIZE = len(MARK) + 2 * hashlib.sha256().digest_size
-
-
-def kept_name(step: int) -> str:
-    """Return the name of a checkpoint that is kept for good."""
-    return f"step_{step:06d}.pt"
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """Return the file in `folder` that a run goes on from; None where it has none."""
-    return next((folder / name for name in (LATEST, PREVIOUS) if (folder / name).exists()), None)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], previous: Path | None = None) -> None:
@@ -84,42 +69,3 @@ def _add_digest(archive: io.BytesIO) -> None:
     archive.seek(-2, io.SEEK_END)  # the length of the comment
     archive.write(DIGEST_SIZE.to_bytes(2, "little"))
     archive.write(_digest(archive.getbuffer()))
-
-
-def write_atomically(
-    path: Path, data: bytes | memoryview, previous: Path | None = None, *, shared: bool = False
-) -> None:
-    """Write a file under a temporary name, sync it, then rename it.
-
-    Args:
-        previous: where the file that was there is kept, once the new one is safe on the disk.
-        shared: other processes may write the same file at the same time.
-
-    Raises:
-        OSError: with the path; what was there is untouched.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp" if shared else f"{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if previous is not None and path.exists():
-            copy_file(path, previous)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        error.filename = error.filename or str(path)
-        raise
-
-
-def copy_file(source: Path, target: Path) -> None:
-    """Give a file that is only ever replaced, never written to, a second name; atomically."""
-    spare = target.with_name(target.name + ".tmp")
-    spare.unlink(missing_ok=True)
-    try:
-        os.link(source, spare)  # no bytes are copied
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, spare)
-    spare.replace(target)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ganmix.config.common import Device
 from ganmix.errors import UserError
 
 
@@ -31,6 +32,24 @@ def find_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"device.name: expected auto, cpu, cuda or cuda:N, got '{name}'")
     return device
+
+
+def prepare_device(settings: Device) -> torch.device:
+    """Return a config's device, ready to compute.
+
+    Raises:
+        UserError: it is not there, or cannot compile where the config wants it to.
+    """
+    device = find_device(settings.name)
+    if settings.compile:
+        check_compiler(device)
+    keep_freed_memory()
+    return device
+
+
+def memory_format(settings: Device) -> torch.memory_format:
+    """Return the layout that networks get."""
+    return torch.channels_last if settings.channels_last else torch.contiguous_format
 
 
 def autocast(device: torch.device, bf16: bool) -> contextlib.AbstractContextManager[Any]:

@@ -10,21 +10,14 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from ganmix.engine.checkpoint import (
-    KEPT,
-    LATEST,
-    PREVIOUS,
-    copy_file,
-    kept_name,
-    last_checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-)
+from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint
+from ganmix.engine.files import copy_file
 from ganmix.engine.identity import Identity
-from ganmix.engine.old_run_folder import RunFolder, forget_after, read_lines
 from ganmix.engine.recorder import Recorder
+from ganmix.engine.run_folder import RunFolder
 from ganmix.engine.signals import handling_signals
 from ganmix.errors import DivergedError, Stopped, UserError, first_line
+from ganmix.mixup import MixPlan
 
 ECHO_SECONDS = 0.5
 
@@ -35,6 +28,16 @@ class Algorithm(Protocol):
     @property
     def steps_done(self) -> int:
         """Steps taken since the start of the training."""
+        ...
+
+    @property
+    def current_lr(self) -> float:
+        """The learning rate of the next step."""
+        ...
+
+    @property
+    def last_plan(self) -> MixPlan | None:
+        """The mixing of the last step; None: nothing was mixed."""
         ...
 
     def step(self) -> Mapping[str, Tensor]:
@@ -91,7 +94,7 @@ def resume(
         UserError: the run's checkpoints are lost, damaged or another run's, or a line of a log is damaged.
     """
     recorder_state = None
-    if last_checkpoint(folder.checkpoints):
+    if folder.last_checkpoint:
         path, state, problem = _last_good(folder)
         identity.check(path, state)
         try:
@@ -100,12 +103,11 @@ def resume(
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # each part has its own
             raise UserError(f"{path} is not a checkpoint of this run ({first_line(error)})") from error
         if problem:
-            _set_aside(folder.checkpoints / LATEST)
+            _set_aside(folder.latest)
             print(f"warning: {problem}; the run goes on from {path}", file=sys.stderr)
     elif _has_begun(folder, checkpoint_every):
         print("no checkpoint was saved yet; the run starts again at step 0", file=sys.stderr)
-    for log in (folder.metrics, folder.scores):
-        forget_after(log, algorithm.steps_done)
+    folder.forget_after(algorithm.steps_done)
     return recorder_state
 
 
@@ -144,9 +146,8 @@ def train(
             if step > saved and (step % checkpoint_every == 0 or keep or done or signals.received or slow):
                 _save(algorithm, recorder, folder, identity)
                 saved = step
-            kept = folder.checkpoints / kept_name(step)
-            if keep and not kept.exists():  # also where a kill came between the saving and the keeping
-                copy_file(folder.checkpoints / LATEST, kept)
+            if keep and not folder.kept(step).exists():  # also where a kill came between the saving and the keeping
+                copy_file(folder.latest, folder.kept(step))
             if signals.received:
                 raise Stopped(signals.received)
             for action in due:
@@ -162,7 +163,7 @@ def train(
 
 def _last_good(folder: RunFolder) -> tuple[Path, dict[str, Any], str]:
     """Return a run's last readable checkpoint, what is in it, and what is wrong with a later one."""
-    latest, previous = folder.checkpoints / LATEST, folder.checkpoints / PREVIOUS
+    latest, previous = folder.latest, folder.previous
     problem = f"{latest} is missing"
     if latest.exists():
         try:
@@ -172,7 +173,7 @@ def _last_good(folder: RunFolder) -> tuple[Path, dict[str, Any], str]:
     try:
         return previous, load_checkpoint(previous), problem
     except UserError as error:
-        raise UserError(f"{problem}, and there is no good {PREVIOUS}; {_ways_on(folder)}") from error
+        raise UserError(f"{problem}, and there is no good {previous.name}; {_ways_on(folder)}") from error
 
 
 def _set_aside(path: Path) -> None:
@@ -187,26 +188,26 @@ def _has_begun(folder: RunFolder, checkpoint_every: int) -> bool:
     Raises:
         UserError: it has had a checkpoint, so that to start again would lose what it was trained to.
     """
-    logged, scored, begun = (
-        max((line["step"] for line in read_lines(log)), default=0)
-        for log in (folder.metrics, folder.scores, folder.sessions)
-    )
+    logged, begun = (max((line["step"] for line in log), default=0) for log in (folder.metrics, folder.sessions))
+    scored = max((measurement.step for measurement in folder.measurements), default=0)
     # A step is scored, and a session begins, where a checkpoint is; the line of a step is written before its own.
-    if logged > checkpoint_every or scored or begun or any(folder.checkpoints.glob(KEPT)):
-        raise UserError(f"{folder.path} has been trained, but its {LATEST} and {PREVIOUS} are gone; {_ways_on(folder)}")
+    if logged > checkpoint_every or scored or begun or folder.kept_checkpoints:
+        raise UserError(
+            f"{folder.path} has been trained, but its latest.pt and previous.pt are gone; {_ways_on(folder)}"
+        )
     return logged > 0
 
 
 def _ways_on(folder: RunFolder) -> str:
-    latest = folder.checkpoints / LATEST
-    return f"copy a good checkpoint, as a kept {KEPT}, to {latest} to go on, or take another run.dir to start again"
+    way = f"copy a good checkpoint, as a kept step_*.pt, to {folder.latest} to go on"
+    return f"{way}, or take another run.dir to start again"
 
 
 def _save(algorithm: Algorithm, recorder: Recorder, folder: RunFolder, identity: Identity) -> None:
     recorder.check(algorithm.steps_done)  # what diverged must not replace what is good
     recorder.writer.flush()
     state = {"identity": identity.state_dict(), "algorithm": algorithm.state_dict(), "recorder": recorder.state_dict()}
-    save_checkpoint(folder.checkpoints / LATEST, state, previous=folder.checkpoints / PREVIOUS)
+    save_checkpoint(folder.latest, state, previous=folder.previous)
 
 
 @contextmanager
@@ -214,7 +215,7 @@ def _naming_last_good(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except DivergedError as error:
-        path = last_checkpoint(folder.checkpoints)
+        path = folder.last_checkpoint
         last_good = f"the last good checkpoint is {path}" if path else "no checkpoint was saved before"
         raise DivergedError(f"{error}; {last_good}") from None
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from ganmix.engine.checkpoint import write_atomically
+from ganmix.engine.files import write_atomically
 
 MARGIN = 16
 GAP = 4  # between images of a page

@@ -2,13 +2,22 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import TypeVar, cast
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from tqdm import tqdm
 
+if TYPE_CHECKING:  # the report speaks too, and needs no torch
+    from torch import Tensor, nn
+
 T = TypeVar("T")
 PLAIN_SECONDS = 10  # between the lines of a training where stderr is no terminal
+
+
+def say(text: str) -> None:
+    """Print a line for the person at the terminal; stdout stays free."""
+    print(text, file=sys.stderr)
 
 
 def bar(items: Sequence[T], what: str, scale: int = 1) -> Sequence[T]:
@@ -67,3 +76,21 @@ class TrainingProgress:
 
     def _last_losses(self) -> str:
         return "".join(f"  {name} {value:.3f}" for name, value in self.losses.items())
+
+
+@contextmanager
+def images_through(network: "nn.Module", what: str, total: int) -> Iterator[None]:
+    """Show a bar of the images that pass a network, on a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with tqdm(total=total, desc=what, unit=" images", unit_scale=True, leave=False, position=1) as shown:
+
+        def count(module: "nn.Module", inputs: object, logits: "Tensor") -> None:
+            shown.update(len(logits))
+
+        hook = network.register_forward_hook(count)
+        try:
+            yield
+        finally:
+            hook.remove()

@@ -15,8 +15,8 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 from tqdm import tqdm
 
-from ganmix.engine.checkpoint import write_atomically
-from ganmix.engine.old_run_folder import RunFolder, append_line
+from ganmix.engine.files import write_atomically
+from ganmix.engine.run_folder import RunFolder
 from ganmix.errors import DivergedError
 
 PLAIN_SECONDS = 10  # between progress lines where stderr is not a terminal
@@ -65,7 +65,7 @@ class Recorder:
         speed = (step - first) * self._images_per_step / (now - then)
         means = dict(zip(self._names, values.mean(0).tolist(), strict=True)) | extra | {"images_per_second": speed}
         self.scalars(step, means)
-        append_line(self.folder.metrics, {"step": step, **means})
+        self.folder.add_metrics(step, means)
         self._progress.losses = {name: value for name, value in means.items() if name.startswith("loss")}
         self._pending = []
         self._since = (now, step)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ganmix.engine.checkpoint import write_atomically
+from ganmix.engine.files import write_atomically
 from ganmix.report.contents import gather
 from ganmix.report.page import to_html
 from ganmix.report.tables import to_csv, to_markdown

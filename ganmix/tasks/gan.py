@@ -1,5 +1,6 @@
-"""A GAN config made into a running training: built, resumed, watched, scored."""
+"""A GAN's training: built from its config, watched, scored; and its generator read back."""
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -9,108 +10,106 @@ from torch import Tensor
 from ganmix.algorithms.gan import GanTrainer, MixupSettings, PenaltySettings
 from ganmix.config.gan import GanConfig
 from ganmix.data import ImageData, to_float
-from ganmix.engine.checkpoint import BEST, save_checkpoint
-from ganmix.engine.identity import Identity
-from ganmix.engine.loop import Action, resume, train
-from ganmix.engine.old_run_folder import RunFolder, append_line, read_lines
+from ganmix.engine.device import memory_format
 from ganmix.engine.recorder import Recorder
+from ganmix.engine.run_folder import RunFolder
+from ganmix.engine.scores import Measurement
+from ganmix.engine.seeds import seeds_of
+from ganmix.engine.task import Best, Evaluator, Trained, Training
+from ganmix.engine.world import World
 from ganmix.errors import UserError
 from ganmix.evaluation.gan.sampling import generate
 from ganmix.losses import GAN_LOSSES, PENALTIES
 from ganmix.networks import Staged, is_affine, resolve_stages
 from ganmix.networks.gan import DISCRIMINATORS, GENERATORS
-from ganmix.tasks.common import (
-    build_batches,
-    child_seeds,
-    image_shape,
-    introduce,
-    memory_format,
-    prepare_device,
-    read_data,
-    record_session,
-    run_path,
-    say,
-    training_images,
-    write_config,
-)
-from ganmix.tasks.gan_scores import Scorer, score_lines
-from ganmix.tasks.identity import check_same_run, check_steps, identity_of, more_steps
-from ganmix.tasks.tensorboard import show_config, show_result
+from ganmix.tasks.data import build_batches, image_shape, read_data, training_images
+from ganmix.tasks.gan_scores import Scorer
+from ganmix.tasks.weights import load_weights
 
 GRID = 64  # images in a sample grid
 
 
-def run_gan(config: GanConfig, config_path: Path) -> None:
-    """Train what the config says, from where its run stands; print where the results are.
+class GanTask:
+    """A GAN config as a task; see `engine.task.Task`.
 
-    Raises:
-        UserError, DivergedError, Stopped: see errors.py and loop.py.
+    Args:
+        device: where it computes.
+        world: the processes that share the work of its scores.
     """
-    device = prepare_device(config.device)
-    all_data = read_data(config.data, "train")
-    data = training_images(all_data, config.data, config.run.seed)
-    trainer = build_trainer(config, data, device)
-    scorer = Scorer(config, config.evaluation, device, train_data=all_data) if config.evaluation else None
-    identity = identity_of(config, {"images": data.images})
-    with RunFolder(run_path(config.run.dir, config_path)) as folder:
-        check_same_run(folder, config)
-        recorder_state = resume(folder, trainer, identity, checkpoint_every=config.logging.checkpoint_every)
-        steps = config.training.steps
-        check_steps(folder, trainer.steps_done, steps)
-        if trainer.steps_done >= steps and _is_scored(folder, scorer, trainer.steps_done):
-            say(f"{folder.path} is finished ({trainer.steps_done} steps){more_steps(config)}")
-            return
-        write_config(folder, config)
-        record_session(folder, device, trainer.steps_done, steps)
-        introduce(data, _parts(config, trainer), config.device, device, folder, trainer.steps_done)
-        _note_input_mixup(trainer, to_float(data.images[:1]))
-        _note_surprises(config)
-        images_per_step = config.training.n_dis * config.training.batch_size
-        recorder = Recorder(folder, trainer.steps_done, steps, images_per_step, recorder_state)
-        watch = Watch(config, data, trainer, recorder)
-        actions = [Action(watch.show_samples, config.logging.images_every, at_start=True)]
-        if scorer is not None:
-            score = partial(_score, scorer, trainer, folder, identity, recorder)
-            actions.append(Action(score, scorer.settings.every, scorer.settings.at_start, slow=True))
-        try:
-            show_config(recorder.writer, config)
-            watch.show_setting()
-            train(
-                trainer,
-                recorder,
-                folder,
-                identity,
-                total_steps=steps,
-                scalars_every=config.logging.scalars_every,
-                checkpoint_every=config.logging.checkpoint_every,
-                keep_every=config.logging.keep_every,
-                actions=actions,
-                extra_scalars=watch.extra_scalars,
-            )
-            scored = scorer.earlier(read_lines(folder.scores)) if scorer is not None else []  # evaluate adds others
-            scored.sort(key=lambda line: line["step"])
-            show_result(recorder.writer, config, scored[-1]["scores"] if scored else {})
-        finally:
-            recorder.close()
-        say(f"samples      {folder.samples}/fakes_{steps:06d}.png")
-        say(f"TensorBoard  tensorboard --logdir {folder.path}")
-        if scorer is not None:
-            say(f"scores       {folder.scores}")
-            for line in score_lines(scorer.earlier(read_lines(folder.scores))):
-                say(f"             {line}")
+
+    def __init__(self, config: GanConfig, device: torch.device, world: World | None = None):
+        self.config = config
+        self.device = device
+        self._world = world
+
+    def build(self, *, to_resume: bool) -> Training:
+        """Read the images, and build networks, trainer and scorer."""
+        config = self.config
+        all_data = read_data(config.data, "train")
+        data = training_images(all_data, config.data, config.run.seed)
+        trainer = build_trainer(config, data, self.device)
+        training = partial(
+            Training,
+            algorithm=trainer,
+            total_steps=config.training.steps,
+            images={"images": data.images},
+            summary=_summary(config, data, trainer),
+            notes=[*_input_mixup(trainer, to_float(data.images[:1])), *_surprises(config)],
+            show=Pictures(config, data, trainer).show,
+        )
+        if config.evaluation is None:
+            return training(network=lambda: trainer.shown_generator, evaluators=[], evaluate_every=None)
+        scorer = self._scorer(all_data)
+        return training(
+            network=lambda: trainer.shown_generator if scorer.ema else trainer.generator,
+            evaluators=[scorer],
+            evaluate_every=config.evaluation.every,
+            evaluate_at_start=config.evaluation.at_start,
+            best=Best(scorer, "FID", lower=True),
+        )
+
+    def evaluators(self, names: Sequence[str] | None = None, selected_by: str | None = None) -> list[Evaluator]:
+        """Return the scorer by the config's protocol; there is one, and it scores the last checkpoint."""
+        return [self._scorer()]
+
+    def load(self, checkpoint: Path) -> Trained:
+        """Rebuild from a checkpoint the generator that is scored."""
+        ema = self.config.evaluation.ema if self.config.evaluation is not None else None
+        return load_generator(self.config, checkpoint, device=self.device, ema=ema)
+
+    def export(self, folder: RunFolder, training: Training, result: Measurement | None) -> dict[str, str]:
+        """Return where the last samples are; a generator is exported as checkpoints alone."""
+        return {"samples": f"{folder.samples}/fakes_{training.total_steps:06d}.png"}
+
+    def is_exported(self, folder: RunFolder, steps: int) -> bool:
+        """Tell that nothing is missing."""
+        return True
+
+    def _scorer(self, train_data: ImageData | None = None) -> Scorer:
+        config = self.config
+        assert config.evaluation is not None
+        return Scorer(
+            config.evaluation,
+            config.data,
+            self.device,
+            noise_size=config.generator.z,
+            has_average=config.training.ema is not None,
+            world=self._world,
+            train_data=train_data,
+        )
 
 
 def build_trainer(config: GanConfig, data: ImageData, device: torch.device) -> GanTrainer:
     """Build networks, losses, batches and random streams of a config, before any step."""
     training = config.training
-    init_seed, order_seed, noise_seed, plan_seed = child_seeds(config.run.seed, 4)
+    seeds = seeds_of(config.run.seed)
     with torch.random.fork_rng():
-        torch.manual_seed(init_seed)
+        torch.manual_seed(seeds.weights)
         networks = [build_network("generator", config), build_network("discriminator", config)]
     generator, discriminator = (network.to(device).lay_out(memory_format(config.device)) for network in networks)
-    noise_generator = torch.Generator(device).manual_seed(noise_seed)
+    noise_generator = torch.Generator(device).manual_seed(seeds.noise)
     batches = build_batches(
-        data, None, config.data, batch_size=training.batch_size, seed=order_seed, generator=noise_generator
+        data, None, config.data, batch_size=training.batch_size, seed=seeds.order, generator=noise_generator
     )
     return GanTrainer(
         generator,
@@ -127,7 +126,7 @@ def build_trainer(config: GanConfig, data: ImageData, device: torch.device) -> G
         total_steps=training.steps,
         ema=training.ema,
         noise_generator=noise_generator,
-        plan_generator=torch.Generator().manual_seed(plan_seed),
+        plan_generator=torch.Generator().manual_seed(seeds.plans),
         bf16=config.device.bf16,
         compile=config.device.compile,
     )
@@ -143,6 +142,13 @@ def build_network(role: str, config: GanConfig) -> Staged:
         return table[section.name](resolution, channels, **keys)
     except ValueError as error:
         raise UserError(f"{role}: {error}; data.resolution sets another") from None
+
+
+def load_generator(config: GanConfig, checkpoint: Path, *, device: torch.device, ema: bool | None = None) -> Trained:
+    """Rebuild a run's generator from one of its checkpoints; see `load_weights`."""
+    with torch.random.fork_rng():  # its random initial weights are overwritten; the caller's draws must not move
+        network = build_network("generator", config).to(device).lay_out(memory_format(config.device))
+    return load_weights(config, checkpoint, network, "generator", device, ema)
 
 
 def _penalty(config: GanConfig) -> PenaltySettings | None:
@@ -163,63 +169,32 @@ def _mixup(config: GanConfig, discriminator: Staged) -> MixupSettings | None:
     return MixupSettings(**config.mixup.model_dump(exclude={"stages"}), stages=tuple(stages))
 
 
-def _score(
-    scorer: Scorer, trainer: GanTrainer, folder: RunFolder, identity: Identity, recorder: Recorder, step: int
-) -> None:
-    earlier = scorer.earlier(read_lines(folder.scores))
-    if any(line["step"] == step for line in earlier):
-        return
-    scores = scorer(trainer.shown_generator if scorer.ema else trainer.generator)
-    recorder.scalars(step, {f"score/{name}": value for name, value in scores.items()})
-    if scores[scorer.fid] < min((line["scores"][scorer.fid] for line in earlier), default=float("inf")):
-        best = {"identity": identity.state_dict(), "algorithm": trainer.state_dict(), "scores": scores}
-        save_checkpoint(folder.checkpoints / BEST, best)
-    line = scorer.line(step, scores)
-    append_line(folder.scores, line)
-    recorder.say(score_lines([line])[0])
-    recorder.restart_clock(step)
+class Pictures:
+    """What a person looks at: grids of the same noise, of real images, and of mixes as D sees them at its input."""
 
-
-def _is_scored(folder: RunFolder, scorer: Scorer | None, step: int) -> bool:
-    return scorer is None or any(line["step"] == step for line in scorer.earlier(read_lines(folder.scores)))
-
-
-class Watch:
-    """What a person looks at: grids of the same noise, of real images and of mixes, lambda."""
-
-    def __init__(self, config: GanConfig, data: ImageData, trainer: GanTrainer, recorder: Recorder):
+    def __init__(self, config: GanConfig, data: ImageData, trainer: GanTrainer):
         self._trainer = trainer
-        self._recorder = recorder
-        draw = torch.Generator().manual_seed(config.run.seed)
-        self._noise = torch.randn(GRID, config.generator.z, generator=draw)
-        self._reals = to_float(data.images[torch.randperm(data.num_images, generator=draw)[:GRID]])
-        self._draw = draw
+        self._draw = torch.Generator().manual_seed(config.run.seed)
+        self._noise = torch.randn(GRID, config.generator.z, generator=self._draw)
+        self._reals = to_float(data.images[torch.randperm(data.num_images, generator=self._draw)[:GRID]])
 
-    def show_setting(self) -> None:
-        """Write a grid of real images, which do not change."""
-        self._recorder.grid(0, "reals", self._reals, "reals.png")
-
-    def show_samples(self, step: int) -> None:
-        """Write a grid of generated images, and of mixes as the discriminator sees them at its input."""
+    def show(self, step: int, recorder: Recorder) -> None:
+        """Write the grids of a step; that of real images before the first one."""
+        if step == 0:
+            recorder.grid(0, "reals", self._reals, "reals.png")
         fakes = generate(self._trainer.shown_generator, self._noise).cpu()
-        self._recorder.grid(step, "fakes", fakes)
+        recorder.grid(step, "fakes", fakes)
         mixup = self._trainer.mixup
         if mixup is not None and self._trainer.last_plan is not None:
             num = len(self._reals)
             plan = mixup.plan(num, self._draw, torch.device("cpu"))
-            self._recorder.grid(step, "mixes", plan.mixes(torch.cat([self._reals, fakes[:num]])))
-
-    def extra_scalars(self) -> dict[str, float]:
-        """Return the learning rate, and write the histograms of the last step's lambda and stage."""
-        plan, step = self._trainer.last_plan, self._trainer.steps_done
-        if plan is not None:
-            self._recorder.writer.add_histogram("mix/lambda", plan.lam.float().cpu(), step)
-        return {"learning_rate": self._trainer.current_lr}
+            recorder.grid(step, "mixes", plan.mixes(torch.cat([self._reals, fakes[:num]])))
 
 
-def _parts(config: GanConfig, trainer: GanTrainer) -> dict[str, str]:
+def _summary(config: GanConfig, data: ImageData, trainer: GanTrainer) -> dict[str, str]:
     size_g, size_d = (sum(p.numel() for p in net.parameters()) for net in (trainer.generator, trainer.discriminator))
     parts = {
+        "data": data.in_words(),
         "networks": f"G {config.generator.name} {size_g:,} parameters, D {config.discriminator.name} {size_d:,}",
         "loss": config.loss.name + (f", {config.penalty.name} x {config.penalty.weight}" if config.penalty else ""),
     }
@@ -230,18 +205,18 @@ def _parts(config: GanConfig, trainer: GanTrainer) -> dict[str, str]:
     return parts
 
 
-def _note_input_mixup(trainer: GanTrainer, example: Tensor) -> None:
+def _input_mixup(trainer: GanTrainer, example: Tensor) -> Iterator[str]:
     for k in trainer.mixup.stages if trainer.mixup is not None else ():
         if k > 0 and is_affine(trainer.discriminator, k, example):
             name = trainer.discriminator.boundaries[k]
-            say(f"note: mixing at '{name}' is input mixup, exactly: it is an affine image of the input")
+            yield f"mixing at '{name}' is input mixup, exactly: it is an affine image of the input"
 
 
-def _note_surprises(config: GanConfig) -> None:
+def _surprises(config: GanConfig) -> Iterator[str]:
     mixup = config.mixup
     if mixup is not None and mixup.labels == "soft" and mixup.clamp:
         of_whom = "footnote 3 of the paper has the clamp, Zhang et al. (2017) have none (mixup.clamp=false)"
-        say(f"note: mixup.clamp keeps lambda at most 1/2, so no mix is labelled more than half real; {of_whom}")
+        yield f"mixup.clamp keeps lambda at most 1/2, so no mix is labelled more than half real; {of_whom}"
     if config.penalty is not None and config.discriminator.spectral_norm:
         one = "penalty=null or discriminator.spectral_norm=false leaves one"
-        say(f"note: the penalty and discriminator.spectral_norm both regularise D; {one}")
+        yield f"the penalty and discriminator.spectral_norm both regularise D; {one}"

@@ -1,30 +1,22 @@
-"""A config's protocol made ready: generators in, scores out, during a training or after it."""
+"""The scores of a GAN by its config's protocol: generators in, IS, FID and the like out."""
 
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from ganmix.config.gan import Evaluation, GanConfig
+from ganmix.config.common import Data, FolderData
+from ganmix.config.gan import Evaluation
 from ganmix.data import ImageData, to_uint8
-from ganmix.engine.versions import library_versions
+from ganmix.engine.progress import bar, say
+from ganmix.engine.scores import Measurement, digest_of, in_words
+from ganmix.engine.task import Found
 from ganmix.engine.world import World
 from ganmix.errors import UserError
-from ganmix.evaluation.gan import (
-    Extractor,
-    Features,
-    Reference,
-    extract,
-    fidelity_scores,
-    get_extractor,
-    image_reference,
-)
+from ganmix.evaluation.gan import Extractor, Features, Reference, extract, fidelity_scores, get_extractor
 from ganmix.evaluation.gan.features import PASS, join
 from ganmix.evaluation.gan.protocol import (
     IS_SPLITS,
@@ -34,19 +26,22 @@ from ganmix.evaluation.gan.protocol import (
     Parts,
     choose_parts,
     describe_protocol,
-    same_protocol,
 )
-from ganmix.evaluation.gan.reference import draw_images, file_reference
+from ganmix.evaluation.gan.reference import draw_images, file_reference, image_reference, save_reference
 from ganmix.evaluation.gan.sampling import draw_noise, generate, with_batch_norm
-from ganmix.tasks.common import read_data
+from ganmix.tasks.data import read_data
 
 CACHE = Path(".cache") / "ganmix"  # of what extractors see in real images
 
 
 class Scorer:
-    """Scores generators of one config by one protocol; everything that needs is there before training starts.
+    """Scores generators by one protocol; all that it needs is there before training starts.
 
     Args:
+        settings: name the protocol, and replace parts of it.
+        data: the real images to compare with are of these.
+        noise_size: z.
+        has_average: whether there is a moving average of the weights to score.
         device: where images are made and seen.
         world: the processes that share the work.
         train_data: all training images, where they were read already.
@@ -57,81 +52,95 @@ class Scorer:
 
     def __init__(
         self,
-        config: GanConfig,
         settings: Evaluation,
+        data: Data | FolderData,
         device: torch.device,
         *,
+        noise_size: int,
+        has_average: bool,
         world: World | None = None,
         train_data: ImageData | None = None,
     ):
-        if settings.ema and config.training.ema is None:
+        if settings.ema and not has_average:
             raise UserError("evaluation.ema: the run has no moving average; training.ema was not set")
         self.settings = settings
-        self.ema = config.training.ema is not None if settings.ema is None else settings.ema
-        self._noise_size = config.generator.z
+        self.ema = has_average if settings.ema is None else settings.ema
+        self._noise_size = noise_size
         self._world = world or World()
         self.device = self._world.place(device)
         parts = settings.model_dump(include=set(Parts.__dataclass_fields__))
-        name, self._parts = choose_parts(settings.protocol, config.data.name, parts)
+        self.name, self._parts = choose_parts(settings.protocol, data.name, parts)
         assert self._parts.extractor is not None
         self.extractor: Extractor = get_extractor(self._parts.extractor, settings.weights)
-        self.reference = self._read_reference(config, train_data)
-        self.protocol = describe_protocol(name, self._parts, self.extractor, self.reference, ema=self.ema)
-        self.fid = f"{self.extractor.prefix}FID"
+        self.reference = self._read_reference(data, train_data)
+        self.protocol = describe_protocol(self.name, self._parts, self.extractor, self.reference, ema=self.ema)
+        self._digest = digest_of(self.protocol)
 
-    def __call__(self, generator: nn.Module) -> dict[str, float]:
-        """Return the scores by their labels, which name the extractor where it is not Inception.
-
-        Of several processes rank 0 returns them; the others help, and return nothing.
-        """
+    def __call__(self, network: nn.Module) -> Found:
+        """Score a generator, noise [N, z] -> images [N, C, R, R]; see `Evaluator`."""
         num = -(-self._parts.num_fake // PASS) * PASS  # whole passes
         noise = draw_noise(num, self._noise_size, SEED)
-        sampled = with_batch_norm(generator, self._parts.batch_norm, self._noise_size, SEED + 1)
-        seen = self._world.map(partial(self._see, sampled), noise.split(PASS), partial(progress, "sampling"))
-        return self._scores(seen)
+        sampled = with_batch_norm(network, self._parts.batch_norm, self._noise_size, SEED + 1)
+        return self._found(self._world.map(partial(self._see, sampled), noise.split(PASS), _bar("sampling")))
 
-    def score_images(self, images: Tensor) -> dict[str, float]:
-        """Return the scores of given images, uint8 [N, C, R, R], as if they were generated."""
+    def score_images(self, images: Tensor) -> Found:
+        """Score given images, uint8 [N, C, R, R], as if they were generated."""
         see = partial(extract, extractor=self.extractor, device=self.device)
-        return self._scores(self._world.map(see, images.split(PASS), partial(progress, "images")))
+        return self._found(self._world.map(see, images.split(PASS), _bar("images")))
 
-    def _scores(self, seen: list[Features]) -> dict[str, float]:
+    def has(self, measurement: Measurement) -> bool:
+        """Tell whether a measurement is by this protocol and lacks no score; see `Evaluator`."""
+        precision = self.settings.precision_recall and self.reference.features is not None
+        found = {score.metric for score in measurement.scores}
+        return measurement.protocol_digest == self._digest and (not precision or "precision" in found)
+
+    def tag(self, earlier: Sequence[Measurement]) -> str:
+        """Return 'score', or a tag of its own where the run was scored by another protocol first."""
+        own = not earlier or earlier[0].protocol_digest == self._digest
+        return "score" if own else f"score ({self.name})"
+
+    @property
+    def title(self) -> str:
+        """The protocol and its numbers of images, in brief."""
+        num = self.reference.num
+        few = "; few, so FID is too high" if self.protocol["few_images"] else ""
+        return f"{self.name}: {self._parts.num_fake} generated, {num or 'unknown number of'} real{few}"
+
+    def save_reference(self, path: Path) -> None:
+        """Write the mean and covariance of the real images as .npz."""
+        save_reference(path, self.reference, self.extractor)
+        say(f"reference    {path}")
+
+    def _found(self, seen: list[Features]) -> Found:
         if not self._world.speaks:
-            return {}
-        scores = fidelity_scores(
-            Features(*(values[: self._parts.num_fake] for values in join(seen))),
-            self.reference,
-            is_splits=IS_SPLITS,
-            kid_subset_size=KID_SUBSET,
-            neighbours=NEIGHBOURS,
-            precision_recall=self.settings.precision_recall,
-            seed=SEED,
+            return Found([])
+        fake = Features(*(values[: self._parts.num_fake] for values in join(seen)))
+        return Found(
+            fidelity_scores(
+                fake,
+                self.reference,
+                is_splits=IS_SPLITS,
+                kid_subset_size=KID_SUBSET,
+                neighbours=NEIGHBOURS,
+                precision_recall=self.settings.precision_recall,
+                seed=SEED,
+                extractor=self.extractor.name,
+            )
         )
-        return {self.extractor.prefix + name: value for name, value in scores.items()}
-
-    def line(self, step: int, scores: Mapping[str, float]) -> dict[str, Any]:
-        """Return what scores.jsonl says of scores at a step."""
-        return {"step": step, "scores": scores, "protocol": self.protocol, "versions": library_versions()}
-
-    def earlier(self, lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return those of a run's score lines that this protocol made, and that lack no score it would make now."""
-        precision_recall = self.settings.precision_recall and self.reference.features is not None
-        wanted = {self.extractor.prefix + "precision"} if precision_recall else set()
-        return [x for x in lines if same_protocol(x["protocol"], self.protocol) and wanted <= x["scores"].keys()]
 
     def _see(self, generator: nn.Module, noise: Tensor) -> Features:
         images = to_uint8(generate(generator, noise), self._parts.quantisation)
         return extract(images, self.extractor, self.device)
 
-    def _read_reference(self, config: GanConfig, train_data: ImageData | None) -> Reference:
+    def _read_reference(self, settings: Data | FolderData, train_data: ImageData | None) -> Reference:
         where = self._parts.reference
         if where.endswith(".npz"):
             return file_reference(Path(where), self.extractor)
         if where not in ("train", "test"):
             raise UserError(f"evaluation.reference: expected train, test or a .npz file, got {where!r}")
-        if config.data.name == "folder" and where == "test":
+        if settings.name == "folder" and where == "test":
             raise UserError("evaluation.reference: a folder of images has no test split")
-        data = train_data if train_data is not None and where == "train" else read_data(config.data, where)
+        data = train_data if train_data is not None and where == "train" else read_data(settings, where)
         num = self._parts.num_real
         if num is not None and num > data.num_images:
             raise UserError(f"evaluation.num_real: {data.name} {where} has {data.num_images} images, fewer than {num}")
@@ -141,7 +150,7 @@ class Scorer:
             device=self.device,
             cache=CACHE,
             world=self._world,
-            watch=partial(progress, "real images"),
+            watch=_bar("real images"),
         )
         if num is None or num == data.num_images:
             return see(data)
@@ -149,29 +158,21 @@ class Scorer:
         return replace(reference, identity=reference.identity | {"drawn_by_seed": SEED})
 
 
-def progress(what: str, items: Sequence[Any]) -> Sequence[Any]:
-    """Show a bar of passes over images, beneath a training's, on a terminal."""
-    if not sys.stderr.isatty():
-        return items
-    bar: Sequence[Any] = tqdm(items, what, leave=False, position=1, unit=" images", unit_scale=PASS)
-    return bar
+def real_scores(scorer: Scorer, settings: Data | FolderData) -> None:
+    """Say what real images score: those of the split that is not the reference.
+
+    Raises:
+        UserError: there is no other split.
+    """
+    if settings.name == "folder":
+        raise UserError("--real: a folder of images has no other split")
+    split = "test" if scorer.reference.identity.get("split") == "train" else "train"
+    data = read_data(settings, split)
+    if scores := scorer.score_images(data.images).scores:
+        num = min(data.num_images, scorer.protocol["num_fake"])
+        say(f"real         {num} {split} images of {data.name}: {in_words(scores)}")
 
 
-def score_lines(lines: list[dict[str, Any]]) -> list[str]:
-    """Say scores in words, one line for each evaluation."""
-    return [f"step {line['step']}: {scores_in_words(line['scores'])} ({_sides(line['protocol'])})" for line in lines]
-
-
-def scores_in_words(scores: Mapping[str, float]) -> str:
-    """Say scores in words, with the spread over splits of IS."""
-
-    def spread(name: str) -> str:
-        return f" +- {scores[name + '_std']:.2g} over splits" if name.endswith("IS") else ""
-
-    return ", ".join(f"{name} {value:.4g}{spread(name)}" for name, value in scores.items() if "_std" not in name)
-
-
-def _sides(protocol: Mapping[str, Any]) -> str:
-    num_real = protocol["reference"]["num"]
-    few = "; few, so FID is too high" if protocol["few_images"] else ""
-    return f"{protocol['name']}: {protocol['num_fake']} generated, {num_real or 'unknown number of'} real{few}"
+def _bar(what: str) -> "partial[Sequence[Tensor]]":
+    """Return what wraps passes over images in a progress bar."""
+    return partial(bar, what=what, scale=PASS)

@@ -12,11 +12,12 @@ from ganmix.config.gan import GanConfig
 from ganmix.config.reader import read_config
 from ganmix.data import load_images, to_uint8
 from ganmix.engine.checkpoint import save_checkpoint
+from ganmix.engine.run_folder import RunFolder
+from ganmix.engine.same_run import identity_of
 from ganmix.errors import UserError
 from ganmix.evaluation.gan.latent import draw_latents
 from ganmix.evaluation.gan.sampling import draw_noise, generate
 from ganmix.tasks.gan import build_network
-from ganmix.tasks.identity import identity_of
 
 CONFIG = """\
 data: {name: digits}
@@ -43,8 +44,8 @@ def workplace(tmp_path_factory):
 
 def make_run(folder, text):
     """The run of a generator that was never trained, whose batch norms yet have statistics; its network too."""
-    folder.mkdir()
-    (folder / "config.yaml").write_text(text)
+    with RunFolder(folder).held():
+        (folder / "config.yaml").write_text(text)
     config = read_config(GanConfig, folder / "config.yaml")
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -53,7 +54,6 @@ def make_run(folder, text):
         for _ in range(50):
             network(torch.randn(64, 8))
     network.eval()
-    (folder / "checkpoints").mkdir()
     identity = identity_of(config).state_dict()
     state = {"identity": identity, "algorithm": {"generator": network.state_dict(), "steps_done": 6}}
     save_checkpoint(folder / "checkpoints" / "latest.pt", state)

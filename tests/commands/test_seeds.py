@@ -17,7 +17,7 @@ from ganmix.commands.seeds import run_seeds
 from ganmix.config.gan import GanConfig
 from ganmix.config.reader import read_config
 from ganmix.engine.checkpoint import load_checkpoint
-from ganmix.engine.old_run_folder import read_lines
+from ganmix.engine.files import read_lines
 from ganmix.errors import UserError
 
 ROOT = Path(__file__).parents[2]

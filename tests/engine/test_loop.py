@@ -8,8 +8,9 @@ from ganmix.engine import loop
 from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint
 from ganmix.engine.identity import Identity
 from ganmix.engine.loop import Action, resume, train
-from ganmix.engine.old_run_folder import RunFolder, append_line, read_lines
 from ganmix.engine.recorder import Recorder
+from ganmix.engine.run_folder import RunFolder
+from ganmix.engine.scores import Measurement
 from ganmix.errors import DivergedError, Stopped, UserError
 
 
@@ -37,7 +38,8 @@ class Counter:
 
 @pytest.fixture
 def folder(tmp_path):
-    with RunFolder(tmp_path / "run") as folder:
+    folder = RunFolder(tmp_path / "run")
+    with folder.held():
         yield folder
 
 
@@ -75,6 +77,10 @@ def saved(folder, name="latest.pt"):
 def kept(folder):
     """The step in each file that is kept for good, by the file's name."""
     return {path.name: saved(folder, path.name) for path in sorted(folder.checkpoints.glob("step_*"))}
+
+
+def scored(step):
+    return Measurement(step, step, [], {}, {})
 
 
 def power_cut():
@@ -216,19 +222,20 @@ def test_lines_come_at_their_interval_and_at_the_end_with_extra_scalars(folder):
         extra_scalars=lambda: {"twice": 2.0 * algorithm.steps_done},
     )
     recorder.close()
-    assert [(line["step"], line["twice"]) for line in read_lines(folder.metrics)] == [(4, 8), (8, 16), (10, 20)]
+    assert [(line["step"], line["twice"]) for line in folder.metrics] == [(4, 8), (8, 16), (10, 20)]
 
 
 def test_resumed_training_ends_as_an_uninterrupted_one(folder, tmp_path):
-    with RunFolder(tmp_path / "other") as other:
+    other = RunFolder(tmp_path / "other")
+    with other.held():
         run(other, whole := Counter(), scalars_every=5, checkpoint_every=3)
-        lines = [(line["step"], line["loss"]) for line in read_lines(other.metrics)]
+        lines = [(line["step"], line["loss"]) for line in other.metrics]
     with pytest.raises(RuntimeError, match="power cut"):
         run(folder, Counter({9: power_cut}), scalars_every=5, checkpoint_every=3)
     assert saved(folder) == 6
     run(folder, resumed := Counter(), scalars_every=5, checkpoint_every=3)
     assert (resumed.steps_done, resumed.total) == (whole.steps_done, whole.total) == (10, 55)
-    assert [(line["step"], line["loss"]) for line in read_lines(folder.metrics)] == lines
+    assert [(line["step"], line["loss"]) for line in folder.metrics] == lines
 
 
 def test_resuming_keeps_the_previous_checkpoint(folder):
@@ -242,20 +249,20 @@ def test_resuming_keeps_the_previous_checkpoint(folder):
 
 def test_resuming_forgets_what_came_after_the_checkpoint(folder):
     run(folder, Counter(), total_steps=4)
-    for log in (folder.metrics, folder.scores):
-        for step in (4, 5):
-            append_line(log, {"step": step})
+    for step in (4, 5):
+        folder.add_metrics(step, {})
+        folder.add_measurement(scored(step))
     load(folder, Counter())
-    assert [line["step"] for line in read_lines(folder.metrics)] == [4, 4]
-    assert [line["step"] for line in read_lines(folder.scores)] == [4]
+    assert [line["step"] for line in folder.metrics] == [4, 4]
+    assert folder.measurements == [scored(4)]
 
 
 def test_nothing_to_resume_leaves_the_algorithm_as_it_is_and_the_logs_empty(folder):
-    append_line(folder.metrics, {"step": 1})
+    folder.add_metrics(1, {})
     algorithm = Counter()
     assert load(folder, algorithm) is None
     assert algorithm.steps_done == 0
-    assert read_lines(folder.metrics) == []
+    assert folder.metrics == []
 
 
 def test_damaged_checkpoint_is_named(folder):
@@ -355,7 +362,7 @@ def test_without_a_good_latest_checkpoint_the_run_goes_on_from_the_previous_one(
     assert warning.endswith(f"; the run goes on from {previous}")
     assert resumed.total == 55
     assert seen == [(6, None, True), *((step, None, True) for step in (7, 8)), (9, 9, True), (10, 10, False)]
-    assert [line["step"] for line in read_lines(folder.metrics)] == [*range(1, 11)]
+    assert [line["step"] for line in folder.metrics] == [*range(1, 11)]
 
 
 def test_divergence_after_that_names_the_previous_checkpoint(folder):
@@ -388,16 +395,16 @@ def contents(folder):
 
 
 TRACES = {
-    "steps beyond the first checkpoint": lambda folder: append_line(folder.metrics, {"step": 101}),
-    "a score": lambda folder: append_line(folder.scores, {"step": 50}),
-    "a session that went on": lambda folder: append_line(folder.sessions, {"step": 50}),
+    "steps beyond the first checkpoint": lambda folder: folder.add_metrics(101, {}),
+    "a score": lambda folder: folder.add_measurement(scored(50)),
+    "a session that went on": lambda folder: folder.add_session(50, {}),
     "a checkpoint that is kept": lambda folder: (folder.checkpoints / "step_000050.pt").touch(),
 }
 
 
 @pytest.mark.parametrize("trace", TRACES)
 def test_a_run_whose_checkpoints_are_gone_does_not_start_again(folder, trace):
-    append_line(folder.metrics, {"step": 50})
+    folder.add_metrics(50, {})
     TRACES[trace](folder)
     before = contents(folder)
     with pytest.raises(UserError) as error:
@@ -409,11 +416,11 @@ def test_a_run_whose_checkpoints_are_gone_does_not_start_again(folder, trace):
 
 
 def test_a_run_stopped_before_its_first_checkpoint_starts_again_and_says_so(folder, capsys):
-    append_line(folder.metrics, {"step": 100})  # a kill between this line and the checkpoint
-    append_line(folder.scores, {"step": 0})
+    folder.add_metrics(100, {})  # a kill between this line and the checkpoint
+    folder.add_measurement(scored(0))
     assert load(folder, Counter(), checkpoint_every=100) is None
     assert capsys.readouterr().err == "no checkpoint was saved yet; the run starts again at step 0\n"
-    assert (read_lines(folder.metrics), read_lines(folder.scores)) == ([], [{"step": 0}])
+    assert (folder.metrics, folder.measurements) == ([], [scored(0)])
 
 
 MALFORMED = {

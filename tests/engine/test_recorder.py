@@ -7,14 +7,15 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ganmix.engine import recorder as module
-from ganmix.engine.old_run_folder import RunFolder, read_lines
 from ganmix.engine.recorder import Recorder, image_grid
+from ganmix.engine.run_folder import RunFolder
 from ganmix.errors import DivergedError
 
 
 @pytest.fixture
 def folder(tmp_path):
-    with RunFolder(tmp_path / "run") as folder:
+    folder = RunFolder(tmp_path / "run")
+    with folder.held():
         yield folder
 
 
@@ -43,7 +44,7 @@ def test_line_holds_the_means_since_the_last(start, folder):
     recorder.flush(3, learning_rate=0.25)
     push(recorder, 5.0)
     recorder.flush(4, learning_rate=0.125)
-    first, second = read_lines(folder.metrics)
+    first, second = folder.metrics
     assert first.pop("images_per_second") > 0
     assert first == {"step": 3, "loss": 3.0, "penalty": 0.5, "learning_rate": 0.25}
     assert (second["step"], second["loss"], second["learning_rate"]) == (4, 5.0, 0.125)
@@ -61,7 +62,7 @@ def test_speed_counts_images_since_the_last_line_or_restart(start, folder, monke
     push(recorder, 1.0)
     now[0] += 0.5
     recorder.flush(3)
-    assert [line["images_per_second"] for line in read_lines(folder.metrics)] == [2, 8]
+    assert [line["images_per_second"] for line in folder.metrics] == [2, 8]
 
 
 def test_resumed_recorder_means_over_the_pending_values_too(start, folder):
@@ -70,7 +71,7 @@ def test_resumed_recorder_means_over_the_pending_values_too(start, folder):
     resumed = start(step=2, state=state)
     push(resumed, 9.0)
     resumed.flush(3)
-    (line,) = read_lines(folder.metrics)
+    (line,) = folder.metrics
     assert (line["step"], line["loss"]) == (3, 4.0)
 
 
@@ -85,7 +86,7 @@ def test_first_value_that_is_not_finite_is_named_with_its_step(start, folder, ba
     for look in (recorder.check, recorder.flush):
         with pytest.raises(DivergedError, match=f"^penalty is {bad} at step 4$"):
             look(6)
-    assert [line["step"] for line in read_lines(folder.metrics)] == [2]
+    assert [line["step"] for line in folder.metrics] == [2]
 
 
 def test_finite_values_pass_the_check(start):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from read_scores import read_scores
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -15,10 +16,10 @@ from ganmix.config.classifier import ClassifierConfig
 from ganmix.config.reader import read_config
 from ganmix.data import ImageData, load_images
 from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint
-from ganmix.engine.old_run_folder import read_lines
+from ganmix.engine.files import read_lines
+from ganmix.engine.run_folder import RunFolder
 from ganmix.evaluation.gan import get_extractor
 from ganmix.networks.classifier.base import load_classifier
-from ganmix.tasks import classifier as classifier_run
 from ganmix.tasks.classifier import read_images
 
 CONFIG = """\
@@ -88,13 +89,14 @@ def finished(runs):
     return runs("plain")
 
 
-def without_speed(lines):
+def read_metrics(run):
+    lines = read_lines(run / "metrics.jsonl")
     assert all(line.pop("images_per_second") > 0 for line in lines)
     return lines
 
 
 def test_it_learns(finished):
-    first, last = read_lines(finished / "scores.jsonl")
+    first, last = read_scores(finished)
     assert (first["step"], last["step"]) == (20, 40)
     assert 50 < last["scores"]["accuracy"] <= 100
     assert 0 < last["scores"]["nll"] < 2.3  # log 10 is not to know
@@ -115,17 +117,17 @@ def test_written_network_is_an_extractor_as_accurate_as_the_log_says(finished):
     extractor = get_extractor(str(finished / "classifier.safetensors"))
     test = load_images("digits", "test")
     features, logits = extractor.network(test.images)
-    assert extractor.prefix == "classifier-"
+    assert extractor.name == "classifier"
     assert features.shape == (359, 4 * 4)
     accuracy = 100 * (logits.argmax(1) == test.labels).double().mean().item()
-    assert accuracy == pytest.approx(read_lines(finished / "scores.jsonl")[-1]["scores"]["accuracy"], rel=1e-9)
+    assert accuracy == pytest.approx(read_scores(finished)[-1]["scores"]["accuracy"], rel=1e-9)
 
 
 def test_written_file_tells_how_it_was_made(finished):
     with safe_open(finished / "classifier.safetensors", framework="pt") as file:
         recipe = json.loads(file.metadata()["recipe"])
     assert recipe["config"]["training"]["steps"] == 40
-    assert recipe["scores"] == read_lines(finished / "scores.jsonl")[-1]["scores"]
+    assert recipe["scores"] == read_scores(finished)[-1]["scores"]
 
 
 def test_finished_run_says_so_and_does_nothing(finished, capsys):
@@ -159,7 +161,7 @@ def test_steps_may_be_more_where_the_learning_rate_is_constant(tmp_path, capsys)
     assert train("plain", f"run.dir={extended}", *CONSTANT) == 0
     states = [load_checkpoint(folder / "checkpoints" / "latest.pt") for folder in (whole, extended)]
     torch.testing.assert_close(*[state["algorithm"] for state in states], rtol=0, atol=0)
-    assert read_lines(extended / "scores.jsonl") == read_lines(whole / "scores.jsonl")
+    assert read_scores(extended) == read_scores(whole)
     written = [load_file(folder / "classifier.safetensors") for folder in (whole, extended)]
     torch.testing.assert_close(*written, rtol=0, atol=0)
     (problem,) = refused(capsys, "plain", f"run.dir={extended}", *CONSTANT, "training.steps=30")
@@ -181,7 +183,7 @@ def test_a_network_of_fewer_steps_is_no_finished_run(tmp_path, monkeypatch):
         with pytest.raises(RuntimeError, match="power cut"):
             train("plain", f"run.dir={tmp_path}", *CONSTANT, "training.steps=20")
     assert train("plain", f"run.dir={tmp_path}", *CONSTANT, "training.steps=20") == 0
-    scores = [line["scores"]["accuracy"] for line in read_lines(tmp_path / "scores.jsonl")]
+    scores = [line["scores"]["accuracy"] for line in read_scores(tmp_path)]
     assert accuracy_of(tmp_path) == pytest.approx(scores[-1], abs=1e-9)
     assert scores[-1] != scores[0]
 
@@ -220,7 +222,7 @@ def test_a_network_is_written_whole_or_not_at_all(finished, tmp_path, monkeypatc
 
 
 def test_an_evaluation_finds_its_step_saved(tmp_path, monkeypatch):
-    monkeypatch.setattr("ganmix.tasks.classifier.clean_scores", power_cut)
+    monkeypatch.setattr("ganmix.tasks.classifier_scores.clean_scores", power_cut)
     with pytest.raises(RuntimeError, match="power cut"):
         train("plain", f"run.dir={tmp_path}", "evaluation.every=7", "logging.checkpoint_every=1000")
     assert load_checkpoint(tmp_path / "checkpoints" / "latest.pt")["algorithm"]["steps_done"] == 7
@@ -232,20 +234,20 @@ BY_VALIDATION = ["data.num_validation=105", "evaluation.select=validation"]
 @pytest.fixture
 def orphaned(tmp_path, monkeypatch):
     """A run killed between best.pt and the log, which knows of an earlier step's only; and that step."""
-    append = classifier_run.append_line
+    append = RunFolder.add_measurement
     best = tmp_path / "checkpoints" / "best.pt"
 
-    def append_or_fail(path, line):
-        if line["step"] > 10 and load_checkpoint(best)["algorithm"]["steps_done"] == line["step"]:
+    def append_or_fail(folder, measurement):
+        if measurement.step > 10 and load_checkpoint(best)["algorithm"]["steps_done"] == measurement.step:
             power_cut()
-        append(path, line)
+        append(folder, measurement)
 
     with monkeypatch.context() as patch:
-        patch.setattr(classifier_run, "append_line", append_or_fail)
+        patch.setattr(RunFolder, "add_measurement", append_or_fail)
         with pytest.raises(RuntimeError, match="power cut"):
             train("plain", f"run.dir={tmp_path}", *BY_VALIDATION, "evaluation.every=10")
     killed_at = load_checkpoint(best)["algorithm"]["steps_done"]
-    assert max(line["step"] for line in read_lines(tmp_path / "scores.jsonl")) == killed_at - 10
+    assert max(line["step"] for line in read_scores(tmp_path)) == killed_at - 10
     # What follows is worse than all before.
     step = SupervisedTrainer.step
 
@@ -263,8 +265,8 @@ def orphaned(tmp_path, monkeypatch):
 def test_after_a_kill_the_network_that_is_reported_is_the_one_that_is_written(orphaned):
     run, killed_at = orphaned
     assert train("plain", f"run.dir={run}", *BY_VALIDATION, "evaluation.every=35") == 0
-    chosen = read_lines(run / "scores.jsonl")[-1]
-    assert (chosen["step"], chosen["checkpoint_step"]) == (40, killed_at)
+    chosen = read_scores(run)[-1]
+    assert (chosen["step"], chosen["checkpoint"]) == (40, killed_at)
     assert accuracy_of(run) == pytest.approx(chosen["scores"]["accuracy"], abs=1e-9)
 
 
@@ -280,13 +282,13 @@ def test_a_lost_network_is_not_replaced_by_another(orphaned, capsys):
     assert problem.startswith(f"error: {best}: not a readable checkpoint (it does not end with a digest")
     best.write_bytes(content)
     state = load_checkpoint(best)
-    for line in state["lines"]:
-        line["scores"]["accuracy"] = 0.0
+    for line in state["measurements"]:
+        line["scores"][0]["value"] = 0.0
     save_checkpoint(best, state)
     (problem,) = failed(capsys, run)
-    assert problem.startswith(f"error: {best} is less accurate than the best network in {run}/scores.jsonl")
+    assert problem.startswith(f"error: {best} is less accurate than the best network of the scores in {run}, ")
     assert not (run / "classifier.safetensors").exists()
-    assert not [line for line in read_lines(run / "scores.jsonl") if "checkpoint_step" in line]
+    assert not [line for line in read_scores(run) if "selected_by" in line["protocol"]]
 
 
 def failed(capsys, run):
@@ -331,9 +333,9 @@ def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(runs, name, tmp
     for kind in {"latest.pt", *(["best.pt"] if name != "plain" else [])}:
         states = [load_checkpoint(folder / "checkpoints" / kind) for folder in folders]
         torch.testing.assert_close(*[state["algorithm"] for state in states], rtol=0, atol=0)
-    logs = [{log: read_lines(folder / f"{log}.jsonl") for log in ("scores", "metrics")} for folder in folders]
-    assert [without_speed(log["metrics"]) for log in logs] == [logs[0]["metrics"]] * 2
-    assert logs[0]["scores"] == logs[1]["scores"]
+    metrics, scores = ([read(folder) for folder in folders] for read in (read_metrics, read_scores))
+    assert metrics[0] == metrics[1]
+    assert scores[0] == scores[1]
     written = [load_file(folder / "classifier.safetensors") for folder in folders]
     torch.testing.assert_close(*written, rtol=0, atol=0)
 
@@ -350,7 +352,7 @@ def test_epochs_are_passes_over_the_labelled_or_else_the_unlabelled_images(runs)
     sessions = {name: read_lines(runs(name) / "sessions.jsonl")[-1]["total_steps"] for name in ("mixed", "semi")}
     # 100 labelled images in batches of 25; 1438 - 105 unlabelled ones in batches of 120
     assert sessions == {"mixed": 8 * 4, "semi": 3 * 11}
-    steps = [line["step"] for line in read_lines(runs("semi") / "scores.jsonl") if "selection" not in line["protocol"]]
+    steps = [line["step"] for line in read_scores(runs("semi")) if "selected_by" not in line["protocol"]]
     assert steps == [11, 11, 22, 22, 33, 33]
 
 
@@ -369,15 +371,15 @@ def test_accuracy_on_the_batch_is_told_only_where_images_are_not_mixed(runs):
 
 @pytest.mark.parametrize("name", ["mixed", "semi"])
 def test_the_network_best_on_validation_images_is_chosen_and_written(runs, name):
-    lines = read_lines(runs(name) / "scores.jsonl")
+    lines = read_scores(runs(name))
     *every, chosen = lines
     validation = [line for line in every if line["protocol"]["split"] == "validation"]
     best = max(validation, key=lambda line: line["scores"]["accuracy"])
     (test,) = [x for x in every if x["protocol"]["split"] == "test" and x["step"] == best["step"]]
     assert chosen["scores"] == test["scores"]
-    assert chosen["checkpoint_step"] == best["step"]
+    assert chosen["checkpoint"] == best["step"]
     assert chosen["step"] == every[-1]["step"]
-    assert chosen["protocol"] == {**test["protocol"], "selection": "best validation accuracy"}
+    assert chosen["protocol"] == {**test["protocol"], "selected_by": "validation"}
     network = load_classifier(runs(name) / "classifier.safetensors")
     data = load_images("digits", "test")
     with torch.no_grad():
@@ -389,10 +391,10 @@ def test_the_network_best_on_validation_images_is_chosen_and_written(runs, name)
 def test_best_on_test_images_is_chosen_only_where_asked_for(workplace, tmp_path):
     short = ["training.epochs=4", "training.drops=[2]"]
     assert train("mixed", f"run.dir={tmp_path}", "evaluation.select=test", *short) == 0
-    *every, chosen = read_lines(tmp_path / "scores.jsonl")
+    *every, chosen = read_scores(tmp_path)
     best = max(line["scores"]["accuracy"] for line in every if line["protocol"]["split"] == "test")
     assert chosen["scores"]["accuracy"] == best
-    assert chosen["protocol"]["selection"] == "best test accuracy"
+    assert chosen["protocol"]["selected_by"] == "test"
 
 
 def test_validation_and_labelled_images_are_drawn_by_the_runs_seed_and_never_meet(workplace):

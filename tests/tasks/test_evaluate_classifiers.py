@@ -1,8 +1,10 @@
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
+from read_scores import read_scores
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ganmix.commands import evaluate as evaluate_command
@@ -11,16 +13,17 @@ from ganmix.config.classifier import ClassifierConfig
 from ganmix.config.reader import read_config
 from ganmix.data import load_images
 from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint
-from ganmix.engine.old_run_folder import read_lines
+from ganmix.engine.run_folder import RunFolder
+from ganmix.engine.scores import Score
 from ganmix.engine.world import World
 from ganmix.errors import UserError
 from ganmix.evaluation.classifier.accuracy import clean_scores
 from ganmix.evaluation.classifier.attacks import attack_scores, unbounded_scores
 from ganmix.evaluation.classifier.deformations import deformation_scores
 from ganmix.evaluation.classifier.interpolation import interpolation_nll
-from ganmix.tasks import evaluate_classifiers
-from ganmix.tasks.evaluate_classifiers import EVALUATIONS, SEED, WHAT
-from ganmix.tasks.load import load_trained_classifier
+from ganmix.tasks import evaluate as evaluate_module
+from ganmix.tasks.classifier import ClassifierTask
+from ganmix.tasks.classifier_scores import EVALUATIONS, NUM_LAMBDAS, SEED, USUAL
 
 CONFIG = """\
 data: {name: digits, prepare: channels, num_validation: 100}
@@ -74,30 +77,30 @@ def refused(capsys, *arguments):
 
 
 def lines_of(run, what):
-    return [line for line in read_lines(run / "scores.jsonl") if line["protocol"]["what"] == what]
+    return [line for line in read_scores(run) if line["protocol"]["what"] == what]
 
 
 def test_scores_are_those_of_the_selected_network_on_test_images(evaluated):
     config = read_config(ClassifierConfig, evaluated / "config.yaml")
-    trained = load_trained_classifier(config, evaluated / "checkpoints" / "best.pt", device=torch.device("cpu"))
+    trained = ClassifierTask(config, torch.device("cpu")).load(evaluated / "checkpoints" / "best.pt")
     data, device, predict = load_images("digits", "test"), torch.device("cpu"), trained.network.predict
     first = replace(data, images=data.images[:300], labels=data.labels[:300])
-    curves = interpolation_nll(trained.network, first, device, seed=SEED)
+    curves = interpolation_nll(trained.network, first, device, num_lambdas=NUM_LAMBDAS, seed=SEED)
     numbers = {"epsilon": 0.03, "pgd_step": 0.0075, "pgd_steps": 2}
     expected = {
         "clean": clean_scores(predict, data, device),
         "attacks": attack_scores(predict, first, device, **numbers, seed=SEED),
         "unbounded": unbounded_scores(predict, first, device, step=0.01, steps=3),
         "deformations": deformation_scores(predict, first, device, seed=SEED),
-        "interpolation": {f"nll at {name}": sum(curve) / 51 for name, curve in curves.items()},
+        "interpolation": [Score("mixed nll", sum(curve) / 51, at=name) for name, curve in curves.items()],
     }
     assert {*expected} == {*EVALUATIONS}
     for what, scores in expected.items():
         line = lines_of(evaluated, what)[-1]
-        assert line["scores"] == pytest.approx(scores, rel=1e-6)
-        assert line["protocol"]["selection"] == "best validation accuracy"
-        assert (line["step"], line["checkpoint_step"]) == (30, trained.step)
-    assert lines_of(evaluated, "interpolation")[-1]["curves"] == curves
+        assert line["scores"] == pytest.approx({score.label: score.value for score in scores}, rel=1e-6)
+        assert line["protocol"]["selected_by"] == "validation"
+        assert (line["step"], line["checkpoint"]) == (30, trained.step)
+    assert RunFolder(evaluated).measurements[-1].curves == curves
     assert len(lines_of(evaluated, "deformations")[-1]["scores"]) == 17
 
 
@@ -117,7 +120,7 @@ def test_what_is_known_is_not_scored_again_and_another_epsilon_is(evaluated, mon
     before = (evaluated / "scores.jsonl").read_bytes()
     assert evaluate(evaluated, "--what", EVERYTHING) == 0
     assert (evaluated / "scores.jsonl").read_bytes() == before
-    assert capsys.readouterr().err.count("(known)") == len(EVALUATIONS)
+    assert capsys.readouterr().err.count(", known)") == len(EVALUATIONS)
     assert evaluate(evaluated, "--what", "attacks", "evaluation.attacks.epsilon=0.3") == 0
     weak, strong = lines_of(evaluated, "attacks")
     assert strong["scores"]["FGSM"] < weak["scores"]["FGSM"]
@@ -126,27 +129,27 @@ def test_what_is_known_is_not_scored_again_and_another_epsilon_is(evaluated, mon
 
 def test_default_is_all_but_the_check_without_bound(run):
     assert evaluate(run) == 0
-    assert {line["protocol"]["what"] for line in read_lines(run / "scores.jsonl")} == {*WHAT}
-    assert {*EVALUATIONS} - {*WHAT} == {"unbounded"}
+    assert {line["protocol"]["what"] for line in read_scores(run)} == {*USUAL}
+    assert {*EVALUATIONS} - {*USUAL} == {"unbounded"}
 
 
 def test_all_scores_each_kept_checkpoint_as_of_its_own_step(run):
     assert evaluate(run, "--all", "--what", "attacks") == 0
     lines = lines_of(run, "attacks")
     assert [line["step"] for line in lines] == [10, 20, 30]
-    assert not any("selection" in line["protocol"] for line in lines)
+    assert not any("selected_by" in line["protocol"] for line in lines)
 
 
 def test_scores_join_the_runs_curves(evaluated):
     events = EventAccumulator(str(evaluated)).Reload()
     tags = events.Tags()["scalars"]
-    assert {"attacks/FGSM", "deformations/rotation 20", "interpolation/nll at input", "score/accuracy"} <= {*tags}
+    assert {"attacks/FGSM", "deformations/rotation 20", "interpolation/mixed nll input", "score/accuracy"} <= {*tags}
 
 
 def test_attacks_in_normalised_space_are_those_of_the_channels_deviations(run):
     assert evaluate(run, "--what", "attacks", "evaluation.attacks.space=normalised") == 0
     config = read_config(ClassifierConfig, run / "config.yaml")
-    trained = load_trained_classifier(config, run / "checkpoints" / "best.pt", device=torch.device("cpu"))
+    trained = ClassifierTask(config, torch.device("cpu")).load(run / "checkpoints" / "best.pt")
     data = load_images("digits", "test").subset(torch.arange(300))
     std = trained.network.prepare.std.flatten() / 2  # of a pixel range of 1
     expected = attack_scores(
@@ -160,7 +163,7 @@ def test_attacks_in_normalised_space_are_those_of_the_channels_deviations(run):
         std=std,
     )
     (line,) = lines_of(run, "attacks")
-    assert line["scores"] == expected
+    assert line["scores"] == {score.label: score.value for score in expected}
     assert line["protocol"]["space"] == "normalised"
 
 
@@ -210,7 +213,7 @@ def test_unfinished_training_has_selected_nothing_and_says_what_can_be_had(run, 
     scores = run / "scores.jsonl"
     scores.write_text("".join(scores.read_text().splitlines(keepends=True)[:-1]))
     (line,) = refused(capsys, run)
-    assert line.endswith("no checkpoint is selected; --checkpoint latest or best takes one")
+    assert line.endswith("no checkpoint is selected; --checkpoint latest takes one")
     assert evaluate(run, "--checkpoint", "latest", "--what", "clean") == 0
 
 
@@ -221,30 +224,31 @@ def test_a_run_that_got_more_steps_has_selected_nothing_until_their_end(run, cap
     save_checkpoint(best, state)
     before = (run / "scores.jsonl").read_bytes()
     (line,) = refused(capsys, run)
-    assert line.endswith("no checkpoint is selected; --checkpoint latest or best takes one")
+    assert line.endswith("no checkpoint is selected; --checkpoint latest takes one")
     assert (run / "scores.jsonl").read_bytes() == before
 
 
 def test_each_process_scores_its_runs_on_its_own_gpu(run, monkeypatch):
     places = []
 
-    def stop(config, path, *, device):
-        places.append((path.parents[1], device))
+    def stop(task, path):
+        places.append((path.parents[1], task.device))
         raise UserError("no such GPU here")
 
-    monkeypatch.setattr(evaluate_classifiers, "prepare_device", lambda _: torch.device("cuda"))
-    monkeypatch.setattr(evaluate_classifiers, "load_trained_classifier", stop)
+    monkeypatch.setattr("ganmix.engine.device.prepare_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(ClassifierTask, "load", stop)
     runs = [run, shutil.copytree(run, run.with_name("other"))]
     for rank in (0, 1):
         here = World(rank=rank, size=2, local_rank=rank)
-        with pytest.raises(UserError):
-            evaluate_classifiers.evaluate_classifiers(runs, [], here, what=WHAT, checkpoint=None, every_kept=False)
+        monkeypatch.setattr(evaluate_module, "world", lambda here=here: nullcontext(here))
+        with pytest.raises(UserError, match="no such GPU here"):
+            evaluate_module.evaluate_runs(runs)
     assert places == [(runs[0], torch.device("cuda", 0)), (runs[1], torch.device("cuda", 1))]
 
 
 def test_options_of_the_other_kind_are_refused_each_by_name(run, capsys):
     lines = refused(capsys, run, "--protocol", "small", "--real", "data.num_validation=3")
-    assert [line.partition(":")[0] for line in lines[:2]] == ["--protocol", "--real"]
+    assert [line.split()[0] for line in lines[:2]] == ["--protocol", "--real"]
     assert "data.num_validation=3" in lines[2]
     (line,) = refused(capsys, run, "--what", "clean,attack")
     assert line == "--what: expected clean, attacks, unbounded, deformations, interpolation, got 'attack'"

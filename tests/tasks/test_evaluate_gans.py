@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from PIL import Image
+from read_scores import read_scores
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from threadpoolctl import threadpool_limits
 
@@ -20,13 +21,13 @@ from ganmix.config.gan import GanConfig
 from ganmix.config.reader import read_config
 from ganmix.data import load_images
 from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint
-from ganmix.engine.old_run_folder import read_lines
+from ganmix.engine.same_run import identity_of
+from ganmix.evaluation.gan import extract
 from ganmix.evaluation.gan.extractors import INCEPTION_FILE, SHIPPED
 from ganmix.evaluation.gan.protocol import SEED
 from ganmix.evaluation.gan.reference import draw_images, images_digest
 from ganmix.networks.classifier.base import classifier_file, load_classifier
 from ganmix.tasks.gan_scores import Scorer
-from ganmix.tasks.identity import identity_of
 
 CONFIG = """\
 data: {name: digits}
@@ -88,11 +89,11 @@ def scores_of(run):
 
 
 def steps_of(run):
-    return [line["step"] for line in read_lines(run / "scores.jsonl")]
+    return [line["step"] for line in read_scores(run)]
 
 
 def last(run):
-    return read_lines(run / "scores.jsonl")[-1]
+    return read_scores(run)[-1]
 
 
 def refused(capsys, *arguments):
@@ -114,8 +115,8 @@ def test_what_was_scored_in_training_is_known(run, no_scoring, capsys):
     assert said.out == ""
     name, line = said.err.splitlines()
     assert name.split() == ["run", str(run)]
-    assert line.split()[:2] == ["step", "6:"]
-    assert line.endswith("(small with num_fake 70: 70 generated, 1438 real; few, so FID is too high) (known)")
+    assert line.split()[:2] == ["step", "6"]
+    assert line.endswith("(small with num_fake 70: 70 generated, 1438 real; few, so FID is too high, known)")
 
 
 def test_all_scores_every_kept_checkpoint_once(run, no_scoring):
@@ -138,7 +139,7 @@ def test_a_score_is_the_one_made_in_training_to_the_last_byte(run, unscored, fin
 
 
 def test_checkpoints_are_chosen_by_name_or_path(unscored, finished):
-    best = min(read_lines(finished / "scores.jsonl"), key=lambda line: line["scores"]["digits-FID"])
+    best = min(read_scores(finished), key=lambda line: line["scores"]["digits-FID"])
     assert evaluate(unscored, "--checkpoint", "best") == 0
     assert last(unscored) == best
     assert evaluate(unscored, "--checkpoint", unscored / "checkpoints" / "step_000002.pt") == 0
@@ -171,7 +172,7 @@ def test_the_evaluation_section_can_be_replaced_in_parts_or_by_a_protocol(run):
     assert (protocol["reference"]["num"], protocol["ema"]) == (100, False)
     assert protocol["reference"]["drawn_by_seed"] == SEED
     assert protocol["reference"]["digest"] == images_digest(draw_images(load_images("digits"), 100, SEED).images)
-    scores = [line["scores"] for line in read_lines(run / "scores.jsonl")]
+    scores = [line["scores"] for line in read_scores(run)]
     assert len({line["digits-FID"] for line in scores}) == 5
 
 
@@ -213,35 +214,48 @@ PRECISION_RECALL = ("digits-precision", "digits-recall")
 def test_the_generators_first_images_are_what_is_scored_whatever_comes_after(unscored):
     """70 images are two passes of 64, of which the last are left out."""
     seen = {}
-    scores = Scorer._scores
+    found = Scorer._found
 
     def note(scorer, parts):
         seen[scorer.protocol["num_fake"]] = torch.cat([part.features for part in parts])
-        return scores(scorer, parts)
+        return found(scorer, parts)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Scorer, "_scores", note)
+        patch.setattr(Scorer, "_found", note)
         for num in (70, 200):
             assert evaluate(unscored, f"evaluation.num_fake={num}") == 0
     assert {num: len(features) for num, features in seen.items()} == {70: 128, 200: 256}
     assert torch.equal(seen[200][:128], seen[70])
 
 
-def test_a_folder_with_runs_below_is_scored_with_one_reference(finished, tmp_path, monkeypatch):
+def test_runs_below_a_folder_are_scored_and_see_the_real_images_once(finished, tmp_path, monkeypatch):
     runs = [shutil.copytree(finished, tmp_path / "runs" / name) for name in ("a/seed-0", "a/seed-1", "b")]
     for run in runs:
         (run / "scores.jsonl").unlink()
-    read_reference, read = Scorer._read_reference, []
+    monkeypatch.chdir(tmp_path)  # with nothing cached
+    seen = []
 
-    def note(scorer, *data):
-        read.append(scorer)
-        return read_reference(scorer, *data)
+    def note(images, *arguments):
+        seen.append(len(images))
+        return extract(images, *arguments)
 
-    monkeypatch.setattr(Scorer, "_read_reference", note)
+    monkeypatch.setattr("ganmix.evaluation.gan.reference.extract", note)
     assert evaluate(tmp_path / "runs") == 0
-    assert len(read) == 1
+    assert sum(seen) == 1438
     assert len({scores_of(run) for run in runs}) == 1
     assert steps_of(runs[0]) == [6]
+
+
+def test_a_run_that_cannot_be_scored_keeps_no_other_from_it(finished, tmp_path, capsys):
+    runs = [shutil.copytree(finished, tmp_path / name) for name in ("a", "b", "c")]
+    for run in runs:
+        (run / "scores.jsonl").unlink()
+    (runs[0] / "checkpoints" / "latest.pt").unlink()
+    (runs[1] / "format").write_text("0")
+    assert evaluate(tmp_path) == 2
+    problems = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert [str(run) in problem for run, problem in zip(runs, problems, strict=False)] == [True, True]
+    assert steps_of(runs[2]) == [6]
 
 
 # One digit more or less, and these fail.
@@ -333,7 +347,7 @@ def test_another_reference_does_not_meet_what_was_cached(unscored, part, tmp_pat
     assert evaluate(unscored, *overrides) == 0  # with what was cached
     monkeypatch.chdir(tmp_path)  # with nothing
     assert evaluate(other, *overrides) == 0
-    of_all, found = read_lines(unscored / "scores.jsonl")
+    of_all, found = read_scores(unscored)
     assert found == last(other)
     assert found["scores"]["digits-FID"] != of_all["scores"]["digits-FID"]
 
@@ -349,7 +363,7 @@ def test_a_retrained_extractor_of_the_same_name_scores_anew(unscored, tmp_path, 
         assert evaluate(unscored, f"evaluation.extractor={path}") == 0
     monkeypatch.chdir(tmp_path)  # with nothing cached
     assert evaluate(other, f"evaluation.extractor={path}") == 0
-    first, second = read_lines(unscored / "scores.jsonl")
+    first, second = read_scores(unscored)
     assert second == last(other)
     assert first["protocol"]["extractor"] == second["protocol"]["extractor"] == "mine"
     assert first["protocol"]["extractor_digest"] != second["protocol"]["extractor_digest"]
@@ -364,7 +378,7 @@ def test_statistics_saved_and_read_give_the_same_is_and_fid_and_are_then_known(r
     whole = last(run)
     assert evaluate(*arguments) == 0
     by_file = last(run)
-    assert by_file["scores"] == {name: whole["scores"][name] for name in ("digits-IS", "digits-IS_std", "digits-FID")}
+    assert by_file["scores"] == {name: whole["scores"][name] for name in ("digits-IS", "digits-FID")}
     assert (by_file["protocol"]["reference"]["file"], by_file["protocol"]["reference"]["num"]) == ("stats.npz", 1438)
     no_scoring()
     assert evaluate(*arguments) == 0  # no precision could be added
@@ -386,22 +400,30 @@ def test_real_images_of_the_other_split_say_what_there_is_to_reach(run, capsys):
         assert 0 < fid < last(run)["scores"]["digits-FID"] / 10
 
 
+def scorer_of(config):
+    return Scorer(config.evaluation, config.data, torch.device("cpu"), noise_size=8, has_average=True)
+
+
+def fid(scores):
+    return next(score.value for score in scores if score.metric == "FID")
+
+
 def test_scored_images_are_those_given_and_no_more_than_would_be_generated():
     config = read_config(GanConfig, Path("config.yaml"), ["evaluation.num_fake=300", "evaluation.num_real=300"])
-    scorer = Scorer(config, config.evaluation, torch.device("cpu"))
+    scorer = scorer_of(config)
     drawn, all_images = draw_images(load_images("digits"), 300, SEED).images, load_images("digits").images
     images = torch.cat([drawn, all_images[:100]])
-    scores = scorer.score_images(drawn)
-    assert scores["digits-FID"] == pytest.approx(0, abs=1e-5)
-    assert scorer.score_images(images[:400]) == scores
-    assert scorer.score_images(images[:250])["digits-FID"] > 1e-3
+    scores = scorer.score_images(drawn).scores
+    assert fid(scores) == pytest.approx(0, abs=1e-5)
+    assert scorer.score_images(images[:400]).scores == scores
+    assert fid(scorer.score_images(images[:250]).scores) > 1e-3
 
 
 def test_only_a_part_of_the_real_images_is_said_to_be_drawn():
     identities = []
     for num in ("null", "100", "1438"):  # the last: all there are
         config = read_config(GanConfig, Path("config.yaml"), [f"evaluation.num_real={num}"])
-        identities.append(Scorer(config, config.evaluation, torch.device("cpu")).protocol["reference"])
+        identities.append(scorer_of(config).protocol["reference"])
     assert ["drawn_by_seed" in identity for identity in identities] == [False, True, False]
     assert identities[0] == identities[2]
 
@@ -446,6 +468,7 @@ def test_a_folder_may_have_classifiers_runs_beside_gans(run, capsys):
     classifier = run.parent / "classifier"
     classifier.mkdir()
     (classifier / "config.yaml").write_text(CLASSIFIER)
+    shutil.copy(run / "format", classifier)
     assert evaluate(run.parent) == 2
     said = capsys.readouterr().err.splitlines()
     assert f"run          {run}" in said
@@ -453,7 +476,7 @@ def test_a_folder_may_have_classifiers_runs_beside_gans(run, capsys):
 
 
 def test_what_is_asked_of_classifiers_is_refused_for_gans(run, capsys):
-    assert refused(capsys, run, "--what", "attacks") == ["--what: of classifiers' runs, and here are GANs' alone"]
+    assert refused(capsys, run, "--what", "attacks") == ["--what is for classifiers, and all these runs are GANs"]
 
 
 def test_no_run_and_no_checkpoint_are_named(run, tmp_path, capsys):

@@ -23,7 +23,7 @@ def train(tmp_path, made_data, monkeypatch):
     path = tmp_path / "gan.yaml"
     path.write_text(CONFIG)
     monkeypatch.setattr("ganmix.tasks.gan.read_data", made_data)
-    monkeypatch.setattr("ganmix.tasks.gan.Recorder.grid", lambda *_: None)
+    monkeypatch.setattr("ganmix.engine.recorder.Recorder.grid", lambda *_: None)
     return lambda *overrides: train_gan([str(path), f"run.dir={tmp_path / 'run'}", *overrides])
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from read_scores import read_scores
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ganmix.commands import train_gan
@@ -18,7 +19,8 @@ from ganmix.config.gan import GanConfig
 from ganmix.config.reader import read_config
 from ganmix.data import load_images
 from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint
-from ganmix.engine.old_run_folder import read_lines
+from ganmix.engine.files import read_lines
+from ganmix.engine.run_folder import RunFolder
 from ganmix.evaluation.gan import get_extractor
 from ganmix.evaluation.gan.reference import images_digest
 from ganmix.losses import GAN_LOSSES, GanLoss
@@ -97,7 +99,7 @@ def test_run_folder_holds_what_it_should(finished):
     event_files = {file for file in files if file.startswith("events.out.tfevents.")}
     assert event_files
     assert files - event_files == {
-        *("config.yaml", "metrics.jsonl", "scores.jsonl", "sessions.jsonl", ".lock", ".logs.lock"),
+        *("config.yaml", "metrics.jsonl", "scores.jsonl", "sessions.jsonl", "format", ".lock", ".logs.lock"),
         *(f"samples/{name}" for name in samples),
         *(f"checkpoints/{name}" for name in checkpoints),
     }
@@ -128,8 +130,10 @@ def test_scores_carry_their_protocol_and_versions(finished):
     lines = read_lines(finished / "scores.jsonl")
     assert [line["step"] for line in lines] == [0, 3, 6]
     for line in lines:
-        assert line.keys() == {"step", "scores", "protocol", "versions"}
-        assert line["scores"].keys() == {f"digits-{name}" for name in ("IS", "IS_std", "FID", "KID", "KID_std")}
+        assert line.keys() == {"step", "checkpoint", "protocol_digest", "scores", "protocol", "versions"}
+        assert [score["metric"] for score in line["scores"]] == ["IS", "FID", "KID"]
+        assert [score["extractor"] for score in line["scores"]] == ["digits"] * 3
+        assert ["spread" in score for score in line["scores"]] == [True, False, True]
         assert line["versions"]["torch"] == torch.__version__.partition("+")[0]
         assert line["versions"].keys() == {"torch", "torchvision", "torch_fidelity", "numpy"}
         assert line["protocol"] == {
@@ -156,7 +160,7 @@ def test_scores_carry_their_protocol_and_versions(finished):
 
 def test_scores_are_of_the_moving_average_unless_the_weights_are_asked_for(finished, tmp_path):
     assert train(f"run.dir={tmp_path}", "evaluation.ema=false") == 0
-    of_average, of_weights = (read_lines(folder / "scores.jsonl") for folder in (finished, tmp_path))
+    of_average, of_weights = (read_scores(folder) for folder in (finished, tmp_path))
     assert [line["protocol"]["ema"] for line in of_weights] == [False] * 3
     assert of_weights[0]["scores"] == of_average[0]["scores"]  # before the first step they are one
     assert of_weights[2]["scores"] != of_average[2]["scores"]
@@ -174,7 +178,7 @@ def test_sessions_say_when_on_what_and_from_which_step_the_run_trained(copy):
         assert line.keys() == {"step", "total_steps", "started", "hardware", "versions"}
         assert datetime.fromisoformat(line["started"]).utcoffset() == timedelta(0)
         assert line["hardware"].endswith(", 1 threads")
-        assert line["versions"] == read_lines(copy / "scores.jsonl")[0]["versions"]
+        assert line["versions"] == RunFolder(copy).measurements[0].versions
     assert first["started"] <= second["started"]
 
 
@@ -208,7 +212,7 @@ def trained_on(monkeypatch):
         return build_trainer(config, data, device)
 
     monkeypatch.setattr(runs_gan, "build_trainer", note)
-    monkeypatch.setattr(runs_gan, "train", lambda *_, **__: None)
+    monkeypatch.setattr("ganmix.engine.train.train", lambda *_, **__: None)
     return given
 
 
@@ -242,17 +246,17 @@ def test_fewer_images_are_a_matter_of_the_data_alone(trained_on, tmp_path):
 
 def test_a_run_on_fewer_images_is_scored_against_all(tmp_path, capsys):
     assert train("data.num_images=100", f"run.dir={tmp_path}", "training.steps=1") == 0
-    assert read_lines(tmp_path / "scores.jsonl")[0]["protocol"]["reference"]["num"] == 1438
+    assert read_scores(tmp_path)[0]["protocol"]["reference"]["num"] == 1438
     assert "digits train: 100 images" in capsys.readouterr().err
     assert train("data.num_images=200", f"run.dir={tmp_path}") == 2
     assert "was started with data.num_images = 100, and now it is 200" in capsys.readouterr().err
 
 
 def test_best_is_the_checkpoint_of_the_lowest_fid(finished):
-    best = min(read_lines(finished / "scores.jsonl"), key=lambda line: line["scores"]["digits-FID"])
+    best = min(RunFolder(finished).measurements, key=lambda each: each.value("FID"))
     state = load_checkpoint(finished / "checkpoints" / "best.pt")
-    assert state["algorithm"]["steps_done"] == best["step"]
-    assert state["scores"] == best["scores"]
+    assert state["algorithm"]["steps_done"] == best.step
+    assert state["measurements"] == [best.to_line()]
 
 
 def test_samples_are_pictures(finished):
@@ -329,14 +333,14 @@ def test_steps_logging_and_evaluation_may_change(copy):
     changes = ["training.steps=8", "logging.scalars_every=1", "evaluation.num_fake=80", "evaluation.every=null"]
     assert train(f"run.dir={copy}", *changes) == 0
     assert [line["step"] for line in read_lines(copy / "metrics.jsonl")] == [2, 4, 6, 7, 8]
-    scores = read_lines(copy / "scores.jsonl")
+    scores = read_scores(copy)
     assert [(line["step"], line["protocol"]["num_fake"]) for line in scores] == [(0, 64), (3, 64), (6, 64), (8, 80)]
     assert read_config(GanConfig, copy / "config.yaml").training.steps == 8
 
 
 def test_finished_run_is_scored_by_a_changed_protocol(copy):
     assert train(f"run.dir={copy}", "evaluation.num_fake=80") == 0
-    last = read_lines(copy / "scores.jsonl")[-1]
+    last = read_scores(copy)[-1]
     assert (last["step"], last["protocol"]["num_fake"]) == (STEPS, 80)
     assert algorithm(copy)["steps_done"] == STEPS
     assert algorithm(copy, "previous.pt")["steps_done"] == 4
@@ -578,7 +582,7 @@ def test_a_run_with_a_damaged_checkpoint_ends_as_if_it_were_whole(finished, copy
     assert "resumed at step 4" in said
     for part in ("generator", "discriminator", "ema"):
         torch.testing.assert_close(algorithm(copy)[part], algorithm(finished)[part], rtol=0, atol=0)
-    assert read_lines(copy / "scores.jsonl") == read_lines(finished / "scores.jsonl")
+    assert read_scores(copy) == read_scores(finished)
     assert (copy / "checkpoints" / "latest.pt.damaged").read_bytes() == content
 
 

@@ -4,13 +4,11 @@ import pytest
 import torch
 
 from ganmix.config.gan import GanConfig
-from ganmix.config.reader import dump_config
 from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint
+from ganmix.engine.same_run import identity_of
 from ganmix.errors import UserError
 from ganmix.evaluation.gan.sampling import draw_noise, generate
-from ganmix.tasks.gan import build_trainer
-from ganmix.tasks.identity import identity_of
-from ganmix.tasks.load import checkpoint_path, find_runs, kept_checkpoints, load_generator, read_run_config
+from ganmix.tasks.gan import build_trainer, load_generator
 
 CPU = torch.device("cpu")
 SECTIONS = {
@@ -65,7 +63,7 @@ def test_a_loaded_generator_makes_what_the_trained_one_makes(trained, checkpoint
     images = {}
     for ema, expected in ((True, trainer.shown_generator), (False, trainer.generator)):
         found = load_generator(config, checkpoint, device=CPU, ema=ema)
-        assert (found.ema, found.step, found.noise_size, found.checkpoint) == (ema, 3, 8, checkpoint)
+        assert (found.ema, found.step, found.checkpoint) == (ema, 3, checkpoint)
         assert_same_weights(found.network, expected)
         images[ema] = generate(found.network, noise)
         assert torch.equal(images[ema], generate(expected, noise))
@@ -158,70 +156,3 @@ def test_a_damaged_checkpoint_is_named(trained, checkpoint):
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"latest\.pt: not a readable checkpoint"):
         load_generator(trained[0], checkpoint, device=CPU)
-
-
-def make_run(folder, text=None):
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(dump_config(config_with()) if text is None else text)
-    return folder
-
-
-def test_runs_are_found_at_and_below_the_paths_each_once_in_order(tmp_path):
-    names = ("b", "a/two", "a/one", "a/deep/er/three")
-    runs = {name: make_run(tmp_path / name) for name in names}
-    inside = make_run(tmp_path / "b" / "seed-0")  # below a run, as --seeds trains it after a single training
-    below_a = [runs["a/deep/er/three"], runs["a/one"], runs["a/two"]]
-    assert find_runs([tmp_path / "a"]) == below_a
-    assert find_runs([tmp_path / "b", tmp_path / "a"]) == [runs["b"], inside, *below_a]
-    assert find_runs([runs["a/two"], tmp_path / "a", runs["b"]]) == [runs["a/two"], *below_a[:2], runs["b"], inside]
-
-
-def test_every_path_without_a_run_is_named(tmp_path):
-    (tmp_path / "empty").mkdir()
-    run = make_run(tmp_path / "run")
-    with pytest.raises(UserError) as raised:
-        find_runs([tmp_path / "none", run, tmp_path / "empty", run / "config.yaml"])
-    assert raised.value.problems == [
-        f"{tmp_path / name}: there is no run here, no folder with a config.yaml"
-        for name in ("none", "empty", "run/config.yaml")
-    ]
-
-
-def test_a_runs_config_is_read_back_and_others_are_refused(tmp_path):
-    assert read_run_config(make_run(tmp_path / "gan")) == config_with()
-    with pytest.raises(UserError, match=r"none: there is no run here, no config\.yaml"):
-        read_run_config(tmp_path / "none")
-    with pytest.raises(UserError, match=r"classifier: a classifier's run, not a GAN's"):
-        read_run_config(make_run(tmp_path / "classifier", CLASSIFIER))
-    with pytest.raises(UserError, match=r"damaged/config\.yaml:1: .*unknown key; did you mean 'data'"):
-        read_run_config(make_run(tmp_path / "damaged", "dada: {name: digits}\n"))
-
-
-def make_checkpoints(run, *names):
-    for name in names:
-        save_checkpoint(run / "checkpoints" / name, {})
-
-
-def test_checkpoints_have_names_and_paths(tmp_path):
-    make_checkpoints(tmp_path, "latest.pt", "best.pt", "step_000004.pt")
-    folder = tmp_path / "checkpoints"
-    assert checkpoint_path(tmp_path, "latest") == folder / "latest.pt"
-    assert checkpoint_path(tmp_path, "best") == folder / "best.pt"
-    assert checkpoint_path(tmp_path, str(folder / "step_000004.pt")) == folder / "step_000004.pt"
-
-
-def test_a_missing_checkpoint_is_answered_with_those_there(tmp_path):
-    with pytest.raises(UserError, match=r"there is no checkpoint .*latest\.pt \(this run has: none yet\)"):
-        checkpoint_path(tmp_path, "latest")
-    make_checkpoints(tmp_path, "step_000004.pt", "latest.pt")
-    with pytest.raises(UserError, match=r"no checkpoint .*best\.pt \(this run has: latest\.pt, step_000004\.pt\)"):
-        checkpoint_path(tmp_path, "best")
-    with pytest.raises(UserError, match=r"no checkpoint absent\.pt \(this run has"):
-        checkpoint_path(tmp_path, "absent.pt")
-
-
-def test_kept_checkpoints_come_in_the_order_of_their_steps(tmp_path):
-    names = ["step_000002.pt", "step_000010.pt", "step_999999.pt", "step_1000000.pt"]
-    make_checkpoints(tmp_path, *reversed(names), "latest.pt", "previous.pt", "best.pt")
-    assert [path.name for path in kept_checkpoints(tmp_path)] == names
-    assert kept_checkpoints(tmp_path / "none") == []

@@ -11,7 +11,7 @@ from ganmix.algorithms.gan import GanTrainer
 from ganmix.commands import train_gan
 from ganmix.data import ImageData
 from ganmix.engine.checkpoint import load_checkpoint
-from ganmix.engine.old_run_folder import read_lines
+from ganmix.engine.files import read_lines
 from ganmix.engine.recorder import Recorder
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "gan"

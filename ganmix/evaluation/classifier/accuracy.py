@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ganmix.data import ImageData, to_float
+from ganmix.engine.scores import Score
 
 BATCH = 500  # images, or mixes of them, in a forward
 ECE_BINS = 15
@@ -17,7 +18,7 @@ Change = Callable[[Tensor, Tensor], Tensor]  # images and labels of a batch -> i
 
 
 @torch.no_grad()
-def clean_scores(predict: Predict, data: ImageData, device: torch.device) -> dict[str, float]:
+def clean_scores(predict: Predict, data: ImageData, device: torch.device) -> list[Score]:
     """Score a classifier on the images as they are.
 
     Args:
@@ -32,10 +33,10 @@ def clean_scores(predict: Predict, data: ImageData, device: torch.device) -> dic
     assert data.labels is not None
     labels = data.labels.cpu()
     correct = 100 * (logits.argmax(1) == labels).double().mean().item()
-    return {"accuracy": correct, **calibration_scores(logits, labels)}
+    return [Score("accuracy", correct), *calibration_scores(logits, labels)]
 
 
-def calibration_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
+def calibration_scores(logits: Tensor, labels: Tensor) -> list[Score]:
     """Score predicted probabilities against labels; lower is better.
 
     Args:
@@ -56,11 +57,11 @@ def calibration_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
     bins = (confidence * ECE_BINS).ceil().long().clamp(1, ECE_BINS) - 1
     gaps = torch.zeros(ECE_BINS, dtype=p.dtype, device=p.device)
     gaps.index_add_(0, bins, confidence - (predicted == labels).double())
-    return {
-        "nll": F.nll_loss(log_p, labels).item(),
-        "ece": gaps.abs().sum().item() / len(labels),
-        "brier": (p - F.one_hot(labels, p.shape[1])).square().sum(1).mean().item(),
-    }
+    return [
+        Score("nll", F.nll_loss(log_p, labels).item()),
+        Score("ece", gaps.abs().sum().item() / len(labels)),
+        Score("brier", (p - F.one_hot(labels, p.shape[1])).square().sum(1).mean().item()),
+    ]
 
 
 @torch.no_grad()

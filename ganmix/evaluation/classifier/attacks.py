@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ganmix.data import ImageData
+from ganmix.engine.scores import Score
 from ganmix.evaluation.classifier.accuracy import Predict, percent_correct
 
 PROTOCOL = {"attacked_loss": "cross-entropy of the true label", "pgd_start": "uniform in the ball"}
@@ -87,7 +88,7 @@ def attack_scores(
     pgd_steps: int,
     seed: int,
     std: Tensor | None = None,
-) -> dict[str, float]:
+) -> list[Score]:
     """Score a classifier on images attacked by FGSM and by PGD.
 
     Differs from the paper's code where `std` is None: there the attack was on the normalised tensor, so that an epsilon
@@ -115,15 +116,15 @@ def attack_scores(
         clamp=clamp,
         generator=torch.Generator().manual_seed(seed),
     )
-    return {
-        "FGSM": percent_correct(predict, data, device, one_step),
-        "PGD": percent_correct(predict, data, device, many_steps),
-    }
+    return [
+        Score("FGSM", percent_correct(predict, data, device, one_step)),
+        Score("PGD", percent_correct(predict, data, device, many_steps)),
+    ]
 
 
 def unbounded_scores(
-    predict: Predict, data: ImageData, device: torch.device, *, step: float = 0.01, steps: int = 200
-) -> dict[str, float]:
+    predict: Predict, data: ImageData, device: torch.device, *, step: float, steps: int
+) -> list[Score]:
     """Score a classifier on images attacked by PGD without a ball: near 0, unless the gradients are masked.
 
     Differs from the paper's code: what is attacked stays an image in [-1, 1]; there, the steps were on the normalised
@@ -131,7 +132,7 @@ def unbounded_scores(
 
     Args:
         predict, data: see `attack_scores`.
-        step, steps: see `pgd`; the paper's by default (appendix D).
+        step, steps: see `pgd`; 0.01 and 200 in the paper (appendix D).
 
     Returns:
         'unbounded PGD': accuracy in per cent.
@@ -139,7 +140,7 @@ def unbounded_scores(
     Source: Athalye et al. 2018, "Obfuscated Gradients Give a False Sense of Security", section 3.1.
     """
     attack = partial(pgd, predict, epsilon=math.inf, step=step, steps=steps)
-    return {"unbounded PGD": percent_correct(predict, data, device, attack)}
+    return [Score("unbounded PGD", percent_correct(predict, data, device, attack))]
 
 
 def _for_channels(length: float | Tensor) -> float | Tensor:

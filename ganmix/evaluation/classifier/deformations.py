@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ganmix.data import ImageData
+from ganmix.engine.scores import Score
 from ganmix.evaluation.classifier.accuracy import Predict, percent_correct
 
 PROTOCOL = {"interpolation": "bilinear", "fill": "black"}
@@ -46,22 +47,26 @@ class Deformation:
     """One row of Table 7.
 
     Args:
+        metric, at: name its score: 'rotation' at '20'.
         matrices: of the amounts [N], [N, 2, 2]; see `resample`.
         low, high: an image's amount is uniform between these: degrees, or per cent.
     """
 
+    metric: str
+    at: str
     matrices: Callable[[Tensor], Tensor]
     low: float
     high: float
 
 
-DEFORMATIONS = {
-    **{f"rotation {most}": Deformation(rotation, -most, most) for most in (20, 40, 60, 80)},
+_TABLE_7 = [
+    *(Deformation("rotation", str(most), rotation, -most, most) for most in (20, 40, 60, 80)),
     # 0.5, 1, 2, 2.5 and 3 radians, in degrees as the paper prints them
-    **{f"shear {most}": Deformation(shear, -most, most) for most in (28.6, 57.3, 114.6, 143.2, 171.9)},
-    **{f"zoom in {percent}": Deformation(zoom, percent, percent) for percent in (20, 40, 60, 80)},
-    **{f"zoom out {percent}": Deformation(zoom, percent, percent) for percent in (120, 140, 160, 180)},
-}
+    *(Deformation("shear", str(most), shear, -most, most) for most in (28.6, 57.3, 114.6, 143.2, 171.9)),
+    *(Deformation("zoom in", str(percent), zoom, percent, percent) for percent in (20, 40, 60, 80)),
+    *(Deformation("zoom out", str(percent), zoom, percent, percent) for percent in (120, 140, 160, 180)),
+]
+DEFORMATIONS = {f"{row.metric} {row.at}": row for row in _TABLE_7}
 
 
 def deform(images: Tensor, name: str, generator: torch.Generator) -> Tensor:
@@ -101,7 +106,7 @@ def resample(images: Tensor, matrices: Tensor) -> Tensor:
     return F.grid_sample(images + 1, places, mode="bilinear", padding_mode="zeros", align_corners=False) - 1
 
 
-def deformation_scores(predict: Predict, data: ImageData, device: torch.device, *, seed: int) -> dict[str, float]:
+def deformation_scores(predict: Predict, data: ImageData, device: torch.device, *, seed: int) -> list[Score]:
     """Score a classifier on deformed images.
 
     Args:
@@ -111,14 +116,14 @@ def deformation_scores(predict: Predict, data: ImageData, device: torch.device, 
             "rotation 20".
 
     Returns:
-        Accuracies in per cent, named as in `DEFORMATIONS`.
+        Accuracies in per cent, in the order of `DEFORMATIONS`.
     """
 
     def score(name: str) -> float:
         generator = torch.Generator().manual_seed(seed)
         return percent_correct(predict, data, device, lambda images, _: deform(images, name, generator))
 
-    return {name: score(name) for name in DEFORMATIONS}
+    return [Score(row.metric, score(name), at=row.at) for name, row in DEFORMATIONS.items()]
 
 
 def _matrices(rows: list[list[Tensor]]) -> Tensor:

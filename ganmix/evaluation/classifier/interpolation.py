@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ganmix.data import ImageData, to_float
+from ganmix.engine.scores import Score
 from ganmix.evaluation.classifier.accuracy import BATCH
 from ganmix.mixup import MixPlan
-from ganmix.networks import resolve_stages
 from ganmix.networks.classifier.base import Classifier
 from ganmix.networks.modes import evaluating
 
@@ -22,9 +22,7 @@ def interpolation_nll(
     data: ImageData,
     device: torch.device,
     *,
-    boundaries: Sequence[int | str] | None = None,
-    num_lambdas: int = 51,
-    num_pairs: int | None = None,
+    num_lambdas: int,
     seed: int,
 ) -> dict[str, list[float]]:
     """Return the loss of mixed hidden states against equally mixed labels.
@@ -35,41 +33,35 @@ def interpolation_nll(
     Args:
         network: on `device`; its mode is put back.
         data: with labels.
-        boundaries: numbers or names of the network's; None: all.
-        num_lambdas: L >= 2 values of lambda from 0 to 1, evenly apart; the paper's 51 by default.
-        num_pairs: the first so many images with their partners; None: all.
+        num_lambdas: L >= 2 values of lambda from 0 to 1, evenly apart; 51 in the paper.
         seed: of the permutation.
 
     Returns:
         Name of the boundary -> mean loss over pairs in nats, for each lambda in rising order.
-
-    Raises:
-        ValueError: the network lacks a boundary.
     """
     assert data.labels is not None, f"{data.name} has no labels"
-    chosen = resolve_stages(network.boundaries if boundaries is None else boundaries, network.boundaries)
-    partners = torch.randperm(data.num_images, generator=torch.Generator().manual_seed(seed))[:num_pairs]
+    partners = torch.randperm(data.num_images, generator=torch.Generator().manual_seed(seed))
     pairs = torch.stack([torch.arange(len(partners)), partners]).to(device)
     images, labels = data.images.to(device), data.labels.to(device)
     lambdas = torch.linspace(0, 1, num_lambdas, device=device)
-    sums: dict[str, list[Tensor]] = {network.boundaries[k]: [] for k in chosen}
+    sums: dict[str, list[Tensor]] = {name: [] for name in network.boundaries}
     with evaluating(network), torch.autocast(device.type, enabled=False):
         # A forward takes few pairs with all lambdas: a parent passes the stages below the boundary once, not L times.
         for parents in pairs.split(max(1, BATCH // num_lambdas), dim=1):
             rows = parents.flatten()
             prepared = network.prepare(to_float(images[rows]))
-            for k in chosen:
+            for k, name in enumerate(network.boundaries):
                 plan = _all_mixes(k, parents.shape[1], lambdas)
                 logits = network(prepared, plan)
                 targets = plan.mixes(F.one_hot(labels[rows], logits.shape[1]).to(logits.dtype))
                 losses = F.cross_entropy(logits, targets, reduction="none")
-                sums[network.boundaries[k]].append(losses.unflatten(0, (-1, num_lambdas)).sum(0))
+                sums[name].append(losses.unflatten(0, (-1, num_lambdas)).sum(0))
     return {name: (torch.stack(parts).cpu().double().sum(0) / len(partners)).tolist() for name, parts in sums.items()}
 
 
-def interpolation_scores(curves: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Return 'nll at BOUNDARY' for each curve of `interpolation_nll`: its mean over the lambdas, in nats."""
-    return {f"nll at {name}": sum(curve) / len(curve) for name, curve in curves.items()}
+def interpolation_scores(curves: Mapping[str, Sequence[float]]) -> list[Score]:
+    """Return 'mixed nll' at each boundary of `interpolation_nll`: the curve's mean over the lambdas, in nats."""
+    return [Score("mixed nll", sum(curve) / len(curve), at=name) for name, curve in curves.items()]
 
 
 def _all_mixes(stage: int, num_pairs: int, lambdas: Tensor) -> MixPlan:

@@ -5,7 +5,6 @@ import difflib
 import hashlib
 import io
 import pickle
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganmix.engine.digests import sha256_of
 from ganmix.errors import UserError, first_line
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -28,27 +28,16 @@ class Extractor:
     """A frozen network to see images by.
 
     Args:
-        name: "digits", "fashion_mnist", "inception", ...
-        digest: SHA-256 in hex; another network or other weights have another one.
-        prefix: goes before a score's label: "digits-" makes "digits-FID". Only the real Inception has "",
+        name: "digits", "fashion_mnist", "inception", ...; scores name it. Only the published Inception is "inception",
             because only its scores are what the literature calls FID and IS.
+        digest: SHA-256 in hex; another network or other weights have another one.
         network: uint8 images [N, C, H, W] -> (features [N, D], of FID, KID, precision and recall; logits [N, K],
             of IS).
     """
 
     name: str
     digest: str
-    prefix: str
     network: nn.Module = field(compare=False, repr=False)
-
-
-def sha256_of(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 in hex over names, dtypes, shapes and values."""
-    sha256 = hashlib.sha256()
-    for name, tensor in tensors.items():
-        sha256.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())
-        sha256.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-    return sha256.hexdigest()
 
 
 def get_extractor(name: str, weights: str | None = None) -> Extractor:
@@ -77,7 +66,7 @@ def classifier_extractor(
 
     Args:
         network: maps float images [N, C, H, W] in [-1, 1] to (features [N, D], logits [N, K]).
-        name: names the scores: "digits" gives "digits-FID".
+        name: of the extractor: "digits" gives "digits-FID".
         resolution: height and width it was trained on; images of another size are resized (bilinear,
             antialiased).
         channels: 1 or 3, as trained; grey images are repeated, colour images turned to luma (ITU-R BT.601).
@@ -86,7 +75,7 @@ def classifier_extractor(
     size = torch.tensor([resolution or 0, channels or 0])
     digest = sha256_of({**network.state_dict(), "input size": size})
     frozen = _OnUint8(copy.deepcopy(network), resolution, channels).eval().requires_grad_(False)
-    return Extractor(name, digest, f"{name}-", frozen)
+    return Extractor(name, digest, frozen)
 
 
 def shipped_extractor(name: str) -> Extractor:
@@ -115,7 +104,7 @@ def shipped_extractor(name: str) -> Extractor:
         raise UserError(f"evaluation extractor: {path} is not a classifier's file ({first_line(error)})") from error
     return classifier_extractor(
         _FeaturesAndLogits(classifier),
-        path.stem,
+        path.name if path.stem == "inception" else path.stem,
         resolution=classifier.resolution,
         channels=classifier.channels,
     )
@@ -146,7 +135,7 @@ def inception_extractor(weights: Path | None = None) -> Extractor:
             f" {INCEPTION_SHA256_PREFIX}. {_where_to_put_inception()}"
         )
     if digest not in _BUILT:
-        _BUILT[digest] = Extractor("inception", digest, "", _Inception(content).eval().requires_grad_(False))
+        _BUILT[digest] = Extractor("inception", digest, _Inception(content).eval().requires_grad_(False))
     return _BUILT[digest]
 
 

@@ -14,6 +14,7 @@ PYTHONHASHSEED, generators left in eval mode, conditional generators and path le
 import torch
 from torch import Tensor
 
+from ganmix.engine.scores import Score
 from ganmix.errors import UserError
 from ganmix.evaluation.gan.features import Features
 from ganmix.evaluation.gan.reference import Reference, statistics
@@ -31,7 +32,8 @@ def fidelity_scores(
     neighbours: int = 3,
     precision_recall: bool = False,
     seed: int = 2020,
-) -> dict[str, float]:
+    extractor: str | None = None,
+) -> list[Score]:
     """Score generated images against real ones; the same input gives the same numbers.
 
     Args:
@@ -42,10 +44,11 @@ def fidelity_scores(
         neighbours: a set's manifold is the balls around its points that reach this many neighbours.
         precision_recall: whether to compute the two scores whose cost grows with N * M.
         seed: shuffles before the splits of IS and chooses KID's subsets.
+        extractor: names the extractor in the scores.
 
     Returns:
-        IS, IS_std (over splits), FID; where the features of real images are known KID, KID_std (over subsets, where
-        these can differ) and, if asked for, precision and recall.
+        IS (its spread is over splits) and FID; where the features of real images are known also KID (its spread is
+        over subsets, where these can differ) and, if asked for, precision and recall.
 
     Raises:
         UserError: too few images, or features of another extractor.
@@ -67,7 +70,8 @@ def fidelity_scores(
         {"mu": real.mu.numpy(), "sigma": real.sigma.numpy()},
         verbose=False,
     )
-    names = {"IS": "inception_score_mean", "IS_std": "inception_score_std", "FID": "frechet_inception_distance"}
+    spreads = {"IS": "inception_score_std"}
+    names = {"IS": "inception_score_mean", "FID": "frechet_inception_distance"}
     if real.features is not None:
         both = features, real.features.double()  # in precision and recall, the first must be the generated set
         size = min(kid_subset_size, *map(len, both))
@@ -76,7 +80,7 @@ def fidelity_scores(
         )
         names |= {"KID": "kernel_inception_distance_mean"}
         if size < max(map(len, both)):  # else each subset is both whole sets, and a spread of 0 would read as certainty
-            names |= {"KID_std": "kernel_inception_distance_std"}
+            spreads |= {"KID": "kernel_inception_distance_std"}
         if precision_recall:
             found |= torch_fidelity.metric_prc.prc_features_to_metric(
                 *both,
@@ -86,7 +90,12 @@ def fidelity_scores(
                 verbose=False,
             )
             names |= {"precision": "precision", "recall": "recall"}
-    return {name: _rounded(found[theirs]) for name, theirs in names.items()}
+
+    def score(metric: str) -> Score:
+        spread = _rounded(found[spreads[metric]]) if metric in spreads else None
+        return Score(metric, _rounded(found[names[metric]]), spread, extractor)
+
+    return [score(metric) for metric in names]
 
 
 def _rounded(score: float) -> float:

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from ganmix.data import ImageData
-from ganmix.engine.checkpoint import write_atomically
+from ganmix.engine.digests import sha256_of
+from ganmix.engine.files import write_atomically
 from ganmix.engine.world import World
 from ganmix.errors import UserError, first_line
-from ganmix.evaluation.gan.extractors import Extractor, sha256_of
+from ganmix.evaluation.gan.extractors import Extractor
 from ganmix.evaluation.gan.features import PASS, extract, join
 
 Watch = Callable[[Sequence[Any]], Sequence[Any]]

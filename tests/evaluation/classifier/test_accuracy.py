@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from score_values import values_of
 from sklearn.metrics import log_loss
 from torch import nn
 from torchmetrics.classification import MulticlassCalibrationError
@@ -38,7 +39,7 @@ def certain_of(p, num, classes=3):
 
 def test_nll_is_that_of_scikit_learn():
     logits, labels = random_logits()
-    found = calibration_scores(logits, labels)["nll"]
+    found = values_of(calibration_scores(logits, labels))["nll"]
     assert found == pytest.approx(log_loss(labels.numpy(), logits.double().softmax(1).numpy()), rel=1e-9)
 
 
@@ -47,20 +48,20 @@ def test_calibration_error_is_that_of_torchmetrics():
         logits, labels = random_logits(scale=scale)
         metric = MulticlassCalibrationError(num_classes=7, n_bins=15, norm="l1", validate_args=False)
         expected = metric(logits.softmax(1), labels).item()
-        assert calibration_scores(logits, labels)["ece"] == pytest.approx(expected, rel=1e-4)
+        assert values_of(calibration_scores(logits, labels))["ece"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_brier_score_is_the_squared_distance_from_the_one_hot_label():
     logits, labels = random_logits(num=50)
     p = logits.double().softmax(1).numpy()
     expected = np.mean([sum((p[n, k] - (k == labels[n].item())) ** 2 for k in range(7)) for n in range(50)])
-    assert calibration_scores(logits, labels)["brier"] == pytest.approx(expected, rel=1e-9)
+    assert values_of(calibration_scores(logits, labels))["brier"] == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_classifier_right_three_times_in_five_is_calibrated_at_that_confidence():
     labels = torch.tensor([0, 0, 0, 1, 2])
-    assert calibration_scores(certain_of(0.6, 5), labels)["ece"] == pytest.approx(0, abs=1e-12)
-    found = calibration_scores(certain_of(0.9, 5), labels)
+    assert values_of(calibration_scores(certain_of(0.6, 5), labels))["ece"] == pytest.approx(0, abs=1e-12)
+    found = values_of(calibration_scores(certain_of(0.9, 5), labels))
     assert found["ece"] == pytest.approx(0.3)
     assert found["nll"] == pytest.approx(-(3 * math.log(0.9) + 2 * math.log(0.05)) / 5)
     assert found["brier"] == pytest.approx((3 * (0.01 + 2 * 0.0025) + 2 * (0.81 + 0.9025 + 0.0025)) / 5)
@@ -68,22 +69,34 @@ def test_a_classifier_right_three_times_in_five_is_calibrated_at_that_confidence
 
 def test_errors_of_one_bin_cancel_and_those_of_two_do_not():
     right, wrong = torch.tensor([0]), torch.tensor([1])
-    one_bin = calibration_scores(torch.cat([certain_of(0.61, 1), certain_of(0.66, 1)]), torch.cat([right, wrong]))
+    one_bin = values_of(
+        calibration_scores(torch.cat([certain_of(0.61, 1), certain_of(0.66, 1)]), torch.cat([right, wrong]))
+    )
     assert one_bin["ece"] == pytest.approx((0.66 + 0.61 - 1) / 2)
-    two_bins = calibration_scores(torch.cat([certain_of(0.61, 1), certain_of(0.71, 1)]), torch.cat([right, wrong]))
+    two_bins = values_of(
+        calibration_scores(torch.cat([certain_of(0.61, 1), certain_of(0.71, 1)]), torch.cat([right, wrong]))
+    )
     assert two_bins["ece"] == pytest.approx((0.39 + 0.71) / 2)
-    last_bins = calibration_scores(torch.cat([certain_of(0.92, 1), certain_of(0.95, 1)]), torch.cat([wrong, right]))
+    last_bins = values_of(
+        calibration_scores(torch.cat([certain_of(0.92, 1), certain_of(0.95, 1)]), torch.cat([wrong, right]))
+    )
     assert last_bins["ece"] == pytest.approx((0.92 + 0.05) / 2)
     # 0.8 is the upper end of bin 12 and belongs to it, as in Guo et al.
     ends = torch.log(torch.tensor([[0.8, 0.2], [0.75, 0.25]], dtype=torch.float64))
-    assert calibration_scores(ends, torch.tensor([0, 1]))["ece"] == pytest.approx((0.8 + 0.75 - 1) / 2)
+    assert values_of(calibration_scores(ends, torch.tensor([0, 1])))["ece"] == pytest.approx((0.8 + 0.75 - 1) / 2)
 
 
 def test_scores_of_a_certain_classifier_are_finite_and_exact():
     logits = torch.tensor([[200.0, 0.0], [200.0, 0.0]])
-    assert calibration_scores(logits, torch.tensor([0, 0])) == pytest.approx({"nll": 0, "ece": 0, "brier": 0})
-    assert calibration_scores(logits, torch.tensor([1, 1])) == pytest.approx({"nll": 200, "ece": 1, "brier": 2})
-    assert calibration_scores(torch.zeros(4, 2), torch.tensor([0, 0, 1, 1]))["nll"] == pytest.approx(math.log(2))
+    assert values_of(calibration_scores(logits, torch.tensor([0, 0]))) == pytest.approx(
+        {"nll": 0, "ece": 0, "brier": 0}
+    )
+    assert values_of(calibration_scores(logits, torch.tensor([1, 1]))) == pytest.approx(
+        {"nll": 200, "ece": 1, "brier": 2}
+    )
+    assert values_of(calibration_scores(torch.zeros(4, 2), torch.tensor([0, 0, 1, 1])))["nll"] == pytest.approx(
+        math.log(2)
+    )
 
 
 def test_clean_scores_are_those_of_all_logits_at_once():
@@ -94,10 +107,12 @@ def test_clean_scores_are_those_of_all_logits_at_once():
         return images.flatten(1) @ weight
 
     logits = predict(to_float(data.images))
-    found = clean_scores(predict, data, CPU)
+    found = values_of(clean_scores(predict, data, CPU))
     assert list(found) == ["accuracy", "nll", "ece", "brier"]
     assert found["accuracy"] == pytest.approx(100 * np.mean(logits.argmax(1).numpy() == data.labels.numpy()))
-    assert {k: v for k, v in found.items() if k != "accuracy"} == pytest.approx(calibration_scores(logits, data.labels))
+    assert {k: v for k, v in found.items() if k != "accuracy"} == pytest.approx(
+        values_of(calibration_scores(logits, data.labels))
+    )
 
 
 def test_accuracy_on_changed_images_pairs_every_image_with_its_label():
@@ -121,9 +136,9 @@ def test_accuracy_on_changed_images_pairs_every_image_with_its_label():
 def test_autocast_around_the_caller_changes_no_score():
     data = random_data()
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 4))
-    expected = clean_scores(network, data, CPU)
+    expected = values_of(clean_scores(network, data, CPU))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert clean_scores(network, data, CPU) == expected
+        assert values_of(clean_scores(network, data, CPU)) == expected
     assert network[1].weight.grad is None
 
 

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+from ganmix.engine.digests import sha256_of
 from ganmix.errors import UserError
 from ganmix.evaluation.gan import classifier_extractor, extractors, get_extractor
-from ganmix.evaluation.gan.extractors import INCEPTION_FILE, SHIPPED, inception_extractor, sha256_of
+from ganmix.evaluation.gan.extractors import INCEPTION_FILE, SHIPPED, inception_extractor
 
 
 class Pooled(nn.Module):
@@ -50,7 +51,7 @@ def test_features_come_first_and_logits_second():
 def test_same_weights_have_one_digest_and_others_do_not():
     first = classifier_extractor(Pooled(3), "shared")
     assert classifier_extractor(Pooled(3), "shared") == first
-    assert first.prefix == "shared-"
+    assert first.name == "shared"
     others = [
         classifier_extractor(Pooled(3, seed=1), "shared"),
         classifier_extractor(Pooled(3), "shared", resolution=4),
@@ -143,7 +144,7 @@ def test_shipped_classifiers_are_known_by_name(shipped):
     for name in ("digits", "fashion_mnist"):
         extractor = get_extractor(name)
         features, logits = extractor.network(random_images(2, 3, 16, 16))
-        assert extractor.prefix == f"{name}-"
+        assert extractor.name == name
         assert features.shape == (2, 64)
         assert logits.shape == (2, 10)
 
@@ -170,7 +171,7 @@ def test_a_classifier_file_is_known_by_its_path(shipped, tmp_path_factory):
 def test_a_classifier_file_named_inception_does_not_pass_for_it(shipped, tmp_path_factory):
     path = tmp_path_factory.mktemp("mine") / "inception.safetensors"
     path.write_bytes(b"mine")
-    assert get_extractor(str(path)).prefix == "inception-"
+    assert get_extractor(str(path)).name == "inception.safetensors"
 
 
 def test_a_damaged_classifier_file_is_named_in_one_line(tmp_path):
@@ -213,7 +214,7 @@ def test_inception_is_torch_fidelitys_built_once_with_grey_repeated(random_incep
     extractor = get_extractor("inception", weights=str(path))
 
     assert torch.equal(torch.get_rng_state(), random_state)
-    assert (extractor.name, extractor.prefix, extractor.digest) == ("inception", "", digest)
+    assert (extractor.name, extractor.digest) == ("inception", digest)
     grey = random_images(1, 1, 8, 8)
     expected = network(grey.repeat(1, 3, 1, 1))
     found = extractor.network(grey)

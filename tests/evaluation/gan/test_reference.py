@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from score_values import values_of
 from torch import nn
 
 from ganmix.data import ImageData
+from ganmix.engine.digests import sha256_of
 from ganmix.errors import UserError
 from ganmix.evaluation.gan import Extractor, classifier_extractor, extract, fidelity_scores, image_reference
-from ganmix.evaluation.gan.extractors import sha256_of
 from ganmix.evaluation.gan.reference import draw_images, file_reference, images_digest, save_reference, statistics
 
 CPU = torch.device("cpu")
@@ -48,7 +49,7 @@ def reference(data=REAL, extractor=EXTRACTOR, cache=None):
 
 
 def scores(real):
-    return fidelity_scores(FAKE, real, precision_recall=real.features is not None)
+    return values_of(fidelity_scores(FAKE, real, precision_recall=real.features is not None))
 
 
 def assert_equal(found, expected):
@@ -135,7 +136,7 @@ def test_another_origin_does_not_meet_the_entry(other, tmp_path):
 
 
 def test_digests_that_begin_alike_are_told_apart(tmp_path):
-    one, other = (Extractor("pixels", 20 * "a" + 44 * end, "pixels-", EXTRACTOR.network) for end in "bc")
+    one, other = (Extractor("pixels", 20 * "a" + 44 * end, EXTRACTOR.network) for end in "bc")
     reference(extractor=one, cache=tmp_path)
     _, num_seen = seen_while(lambda: reference(extractor=other, cache=tmp_path))
     assert num_seen == 70

@@ -1,6 +1,6 @@
 """Which run it is: the keys of its config that make it that run, and the images it trains on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -9,15 +9,16 @@ from ganmix.config.classifier import ClassifierConfig
 from ganmix.config.common import FolderData
 from ganmix.config.gan import GanConfig
 from ganmix.config.reader import differences, read_config
+from ganmix.engine.digests import sha256_of
 from ganmix.engine.identity import Identity
-from ganmix.engine.old_run_folder import RunFolder
+from ganmix.engine.run_folder import RunFolder
 from ganmix.errors import UserError
-from ganmix.evaluation.gan.extractors import sha256_of
 
 Config = GanConfig | ClassifierConfig
 
 # What may change between the start of a run and its resumption, without making it another run.
 CHANGEABLE = {"run.dir", "data.root", "data.path", "logging", "evaluation", "device", "paper"}
+FIXED = {"evaluation.select"}  # may not change all the same: best.pt was chosen by it
 LENGTH = {"training.steps", "training.epochs"}  # may change, too, where no step depends on it
 
 
@@ -59,11 +60,8 @@ def identity_of(config: Config, images: Mapping[str, Tensor] | None = None) -> I
     )
 
 
-def check_same_run(folder: RunFolder, config: Config, also_fixed: Sequence[str] = ()) -> None:
+def check_same_run(folder: RunFolder, config: Config) -> None:
     """Check that a run's folder, if it has a config, began with this one.
-
-    Args:
-        also_fixed: changeable keys that make it another run all the same.
 
     Raises:
         UserError: a key differs that makes it another run; each is named.
@@ -74,7 +72,7 @@ def check_same_run(folder: RunFolder, config: Config, also_fixed: Sequence[str] 
         problems = [
             f"{folder.path} was started with {key} = {before!r}, and now it is {after!r}"
             for key, before, after in differences(old, config)
-            if key in also_fixed or not any(key == name or key.startswith(name + ".") for name in names)
+            if key in FIXED or not any(key == name or key.startswith(name + ".") for name in names)
         ]
         if problems:
             raise UserError([*problems, "take another run.dir for another run, or delete that one"])

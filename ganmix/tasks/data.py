@@ -1,0 +1,61 @@
+"""The images that a config names: read, drawn from by the run's seed, and made into batches."""
+
+import torch
+from torch import Tensor
+
+from ganmix.config.common import Data, FolderData
+from ganmix.data import SHAPES, BatchOrder, ImageBatches, ImageData, load_images, read_folder
+from ganmix.engine.seeds import seeds_of
+from ganmix.errors import UserError
+
+AUGMENTATION = {"flip", "dequantise", "crop_padding", "padding"}  # the keys of `data` that it takes, where it has them
+
+
+def read_data(data: Data | FolderData, split: str) -> ImageData:
+    """Read the images that a config names; a folder has one split."""
+    if isinstance(data, FolderData):
+        return read_folder(data.path, resolution=data.resolution, channels=data.channels, skip_broken=data.skip_broken)
+    return load_images(data.name, split, root=data.root, resolution=data.resolution)
+
+
+def image_shape(data: Data | FolderData) -> tuple[int, int]:
+    """Return channels and resolution of the images that a config names, without reading them."""
+    if isinstance(data, FolderData):
+        return data.channels, data.resolution
+    channels, resolution = SHAPES[data.name]
+    return channels, data.resolution or resolution
+
+
+def training_images(data: ImageData, settings: Data | FolderData, seed: int) -> ImageData:
+    """Return what a run trains on: `data`, or `settings.num_images` of it, drawn by the run's seed.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    num = settings.num_images
+    if num is None:
+        return data
+    if num > data.num_images:
+        raise UserError(f"data.num_images: {data.name} has {data.num_images} images, fewer than {num}")
+    draw = torch.Generator().manual_seed(seeds_of(seed).images)
+    return data.subset(torch.randperm(data.num_images, generator=draw)[:num])
+
+
+def build_batches(
+    data: ImageData,
+    labels: Tensor | None,
+    settings: Data | FolderData,
+    *,
+    batch_size: int,
+    seed: int,
+    generator: torch.Generator,
+) -> ImageBatches:
+    """Return training batches of `data`, which lie on the generator's device; `seed` is of their order."""
+    device = generator.device
+    return ImageBatches(
+        data.images.to(device),
+        None if labels is None else labels.to(device),
+        BatchOrder(data.num_images, batch_size, seed, device),
+        generator=generator,
+        **settings.model_dump(include=AUGMENTATION),
+    )
