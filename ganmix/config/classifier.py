@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ganmix.config.base import Count, CountOrZero, PositiveFloat, Section
-from ganmix.config.common import Data, Device, Logging, RunConfig, with_input_as_0
+from ganmix.config.common import Data, Device, Logging, PaperRow, RunConfig, with_input_as_0
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -215,19 +215,6 @@ class Evaluation(Section):
     num_test: Count | None = None
     """attacks, deformations and interpolations are of the first so many test images; null: of all, as clean scores"""
     attacks: Attacks = Attacks()
-
-
-class PaperRow(Section):
-    """A row of the paper's tables (arXiv 1806.05236 v1), whatever this config trains on."""
-
-    table: str
-    """Table 1, ..."""
-    row: str
-    """the row's name"""
-    values: dict[str, float]
-    """by score; accuracies in per cent"""
-    spreads: dict[str, float] = Field(default_factory=dict)
-    """the paper's own +-, by score"""
 
 
 class ClassifierConfig(RunConfig):

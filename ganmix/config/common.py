@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field
+
 from ganmix.config.base import Count, CountOrZero, Section
 
 
@@ -75,6 +77,19 @@ class Device(Section):
     """bfloat16 autocast; penalties stay in float32"""
     compile: bool = False
     """torch.compile for G and D; needs a C++ compiler on the CPU"""
+
+
+class PaperRow(Section):
+    """A row of the paper's tables (arXiv 1806.05236 v1), whatever this config trains on."""
+
+    table: str
+    """Table 1, ..."""
+    row: str
+    """the row's name"""
+    values: dict[str, float]
+    """by score; accuracies in per cent"""
+    spreads: dict[str, float] = Field(default_factory=dict)
+    """the paper's own +-, by score"""
 
 
 def with_input_as_0(stages: Sequence[int | str]) -> list[int | str]:

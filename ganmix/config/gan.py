@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ganmix.config.base import Count, CountOrZero, PositiveFloat, Section
-from ganmix.config.common import Data, Device, FolderData, Logging, RunConfig, with_input_as_0
+from ganmix.config.common import Data, Device, FolderData, Logging, PaperRow, RunConfig, with_input_as_0
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -207,19 +207,6 @@ class Evaluation(Section):
     """steps between evaluations; null: at the end only"""
     at_start: bool = False
     """score the untrained generator too"""
-
-
-class PaperRow(Section):
-    """A row of Table 6 (arXiv 1806.05236 v1): CIFAR-10, whatever this config trains on."""
-
-    row: str
-    """the row's name"""
-    inception: PositiveFloat
-    """Inception score"""
-    inception_std: PositiveFloat
-    """its +-: over 10 splits, averaged over 3 runs; of a row that the paper quotes, as printed"""
-    fid: PositiveFloat | None = None
-    """FID; null: the paper prints none"""
 
 
 class GanConfig(RunConfig):

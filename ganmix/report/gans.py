@@ -61,8 +61,7 @@ class GanRun(Run):
         row = self.config.paper
         if row is None:
             return None
-        values = {"IS": row.inception} | ({} if row.fid is None else {"FID": row.fid})
-        return Paper("Table 6", "CIFAR-10, Inception", row.row, values, {"IS": row.inception_std}, "over splits")
+        return Paper(row.table, "CIFAR-10, Inception", row.row, row.values, row.spreads, "over splits")
 
     def sample_grid(self) -> tuple[int, Path] | None:
         """Return the last grid of generated images and its step."""

@@ -214,7 +214,7 @@ def test_data_that_cannot_be_had_is_one_line(gan, tmp_path, capsys):
 
 
 PAPER = {
-    "gan": "paper: {row: A row, inception: 8, inception_std: 0.1}\n",
+    "gan": "paper: {table: Table 6, row: A row, values: {IS: 8}}\n",
     "classifier": "paper: {table: Table 1, row: A row, values: {accuracy: 95}}\n",
 }
 

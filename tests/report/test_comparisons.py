@@ -132,7 +132,7 @@ def test_named_baseline_replaces_the_own_one(tmp_path):
 
 def test_papers_difference_stands_beside_ours(tmp_path):
     def paper(inception, fid):
-        return f"paper={{row: row, inception: {inception}, inception_std: 0.1, fid: {fid}}}"
+        return f"paper={{table: Table 6, row: row, values: {{IS: {inception}, FID: {fid}}}, spreads: {{IS: 0.1}}}}"
 
     make_run(tmp_path / "gan", paper(7.3, 30.2), fid={3000: 1.0})
     make_run(tmp_path / "gan_fr", FR, paper(7.34, 28.0), fid={3000: 1.0})

@@ -104,7 +104,7 @@ def test_unknown_baseline_is_an_error_naming_the_nearest(tmp_path):
 
 
 def test_label_is_the_papers_row_and_title_tells_equal_labels_apart(tmp_path):
-    paper = "paper={row: 'GAN (x = 1)', inception: 7.3, inception_std: 0.1, fid: 30.2}"
+    paper = "paper={table: Table 6, row: 'GAN (x = 1)', values: {IS: 7.3, FID: 30.2}, spreads: {IS: 0.1}}"
     make_run(tmp_path / "a", paper)
     make_run(tmp_path / "b", paper, FR)
     make_run(tmp_path / "c", FR_FF)

@@ -69,7 +69,8 @@ def full(tmp_path_factory):
     draw = np.random.default_rng(0)
     for family, loss in {"a": HINGE, "b": WASSERSTEIN, "c": "training.lr=1e-3"}.items():
         for name, mixup in {"": "mixup=null", "_fr": FR, "_fr_ff": FR_FF}.items():
-            paper = f"paper={{row: 'GAN {family}{name}', inception: 7.34, inception_std: 0.09, fid: 28.0}}"
+            row = f"table: Table 6, row: 'GAN {family}{name}'"
+            paper = f"paper={{{row}, values: {{IS: 7.34, FID: 28.0}}, spreads: {{IS: 0.09}}}}"
             for seed in range(3):
                 fid = {step: float(9000 / step + draw.normal()) for step in (1000, 2000, 3000)}
                 make_run(folder / "runs" / f"{family}{name}" / f"seed-{seed}", loss, mixup, paper, seed=seed, fid=fid)
@@ -257,7 +258,9 @@ def test_logs_of_old_runs_do_not_break_it(tmp_path):
 def test_names_cannot_write_into_the_page(tmp_path):
     row = EVIL.replace("'", "''")
     make_group(
-        tmp_path / "runs" / "gan", f"paper={{row: '{row}', inception: 7, inception_std: 1, fid: 20}}", fids=[1, 2]
+        tmp_path / "runs" / "gan",
+        f"paper={{table: Table 6, row: '{row}', values: {{IS: 7, FID: 20}}, spreads: {{IS: 1}}}}",
+        fids=[1, 2],
     )
     run = tmp_path / "runs" / "gan" / "seed-0"
     write_lines(run / "sessions.jsonl", [{"step": 0, "started": "", "hardware": EVIL, "versions": {}}])
@@ -363,9 +366,9 @@ def test_no_run_is_an_error(tmp_path):
 
 
 def test_row_without_a_fid_in_the_paper_has_a_dash_beside_others(tmp_path):
-    row = "paper={{row: {}, inception: {}, inception_std: 0.08{}}}"
+    row = "paper={{table: Table 6, row: {}, values: {{IS: {}{}}}, spreads: {{IS: 0.08}}}}"
     make_run(tmp_path / "runs" / "quoted", row.format("WGAN-GP", 7.86, ""), "loss.name=wasserstein", fid={3000: 1.0})
-    make_run(tmp_path / "runs" / "gan", row.format("GAN-GP", 7.3, ", fid: 30.2"), fid={3000: 2.0})
+    make_run(tmp_path / "runs" / "gan", row.format("GAN-GP", 7.3, ", FID: 30.2"), fid={3000: 2.0})
     _, markdown, rows = report_of(tmp_path / "runs", tmp_path)
     papers = {(row["group"], row["score"]): row["paper_value"] for row in rows if row["score"].endswith(("IS", "FID"))}
     assert papers == {
