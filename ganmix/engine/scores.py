@@ -33,9 +33,14 @@ class Score:
         return self.metric if self.at is None else f"{self.metric} {self.at}"
 
     @property
+    def prefix(self) -> str:
+        """The extractor before the name: 'digits-'; nothing for Inception, the literature's."""
+        return "" if self.extractor in (None, "inception") else f"{self.extractor}-"
+
+    @property
     def label(self) -> str:
-        """The name, with the extractor where this is not Inception, the literature's: 'digits-FID'."""
-        return self.name if self.extractor in (None, "inception") else f"{self.extractor}-{self.name}"
+        """The name with its prefix: 'digits-FID'."""
+        return self.prefix + self.name
 
 
 @dataclass(frozen=True)

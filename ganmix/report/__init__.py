@@ -1,4 +1,4 @@
-"""Runs made into one report: tables over seeds, comparisons with the baselines, curves, samples."""
+"""Reports about runs: tables over seeds, comparisons with the baselines, curves, samples; no torch here."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from ganmix.engine.files import write_atomically
 from ganmix.report.contents import gather
 from ganmix.report.page import to_html
-from ganmix.report.tables import to_csv, to_markdown
+from ganmix.report.text import to_csv, to_markdown
 
 
 def write_report(paths: Sequence[Path], output: Path, baseline: str | None = None) -> list[Path]:
@@ -15,14 +15,14 @@ def write_report(paths: Sequence[Path], output: Path, baseline: str | None = Non
     Args:
         paths: folders that are runs, or have runs anywhere below.
         output: folder to write into.
-        baseline: name of the group that all others of its subject are compared with; None: each group that mixes is
-            compared with the one that equals it but for the mixing.
+        baseline: name of the group that all others of its subject are compared with. None: each group that mixes is
+            compared with the group that has the same config without the mixing.
 
     Returns:
-        the files written.
+        The files written.
 
     Raises:
-        UserError: there is no run, none has a score, or two runs are the same config with the same seed.
+        UserError: there is no run, none has a score, or two runs have the same config and the same seed.
     """
     report = gather(paths, baseline)
     written = []

@@ -1,4 +1,4 @@
-"""All that a report says, before it is written in any format."""
+"""All that a report says, before it is written in a format."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,26 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganmix.errors import UserError
-from ganmix.report.collect import read_runs
 from ganmix.report.comparisons import Comparison, compare
-from ganmix.report.configs import config_differences
-from ganmix.report.groups import Group, group_runs
-from ganmix.report.kinds import Protocol, Run
+from ganmix.report.groups import Group, config_differences, group_runs
 from ganmix.report.machines import Machines, Timing, machines, timing
-from ganmix.report.notes import notes, pairing_notes
-from ganmix.report.protocols import differing_parts, find_protocols
+from ganmix.report.prose import footnotes, lead, listed, notes, pairing_notes, result
+from ganmix.report.protocols import Protocol, differing_parts, find_protocols
+from ganmix.report.runs import read_runs
 from ganmix.report.scores import ScoreTable, score_table
-from ganmix.report.words import footnotes, lead, listed, result
 
 
 @dataclass(frozen=True, eq=False)
 class Chapter:
-    """What one protocol says: nothing in it is of another.
+    """The scores by one protocol.
 
     Args:
         warnings: what a reader must know before the numbers.
         footnotes: what the numbers are.
-        explains_intervals: whether it is the first with comparisons, which says what their intervals are.
+        explains_intervals: whether it is the first with comparisons, which explains their intervals.
     """
 
     title: str
@@ -39,12 +36,12 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Lead:
-    """What came out of a subject.
+    """The results of a subject.
 
     Args:
-        subject: its name; None where it is the only one.
-        text: the paragraph that alone says it.
-        others: titles of the chapters of its other measures, and what came out by each.
+        subject: its name; None: the report has no other.
+        text: a paragraph on the first chapter.
+        others: titles of the chapters that measure something else, each with its result.
     """
 
     subject: str | None
@@ -59,8 +56,8 @@ class Report:
     Args:
         leads: one for each subject.
         chapters: one for each protocol.
-        notes: what is missing or not as it should be.
-        config_differences: of the groups of each kind of run, dotted keys with the value of each group.
+        notes: what is missing or unusual.
+        config_differences: for each kind of run its groups, and the dotted keys that differ with each group's value.
     """
 
     groups: list[Group]
@@ -74,7 +71,7 @@ class Report:
 
 
 def gather(paths: Sequence[Path], baseline: str | None = None) -> Report:
-    """Read the runs at or below the paths, and work out what they say.
+    """Read the runs at or below the paths, and work out what to report.
 
     Raises:
         UserError: there is no run, nothing is scored, a seed is there twice, or no group is called `baseline`.
@@ -83,7 +80,10 @@ def gather(paths: Sequence[Path], baseline: str | None = None) -> Report:
     groups = group_runs(runs, baseline)
     tables = [table for protocol in find_protocols(runs) if (table := score_table(protocol, groups)).rows]
     if not tables:
-        raise UserError(_nothing_scored(paths, runs))
+        where = " ".join(map(str, paths))
+        raise UserError(
+            f"no run here has a score yet ({len(runs)} runs); python -m ganmix evaluate {where} scores them"
+        )
     titles = _titles([table.protocol for table in tables])
     chapters: list[Chapter] = []
     for table, title in zip(tables, titles, strict=True):
@@ -91,8 +91,8 @@ def gather(paths: Sequence[Path], baseline: str | None = None) -> Report:
         first = bool(found) and not any(chapter.comparisons for chapter in chapters)
         chapters.append(Chapter(title, warnings, table, footnotes(table), found, pairing_notes(found), first))
     asks = baseline is None and any(group.baseline is not None for group in groups)
-    kinds = sorted({run.kind for run in runs})
-    by_kind = [[group for group in groups if group.first.kind == kind] for kind in kinds]
+    kinds = sorted({group.words.kind for group in groups})
+    by_kind = [[group for group in groups if group.words.kind == kind] for kind in kinds]
     return Report(
         groups,
         "Did mixup help?" if asks else f"Scores of {listed(kinds)} runs",
@@ -105,14 +105,8 @@ def gather(paths: Sequence[Path], baseline: str | None = None) -> Report:
     )
 
 
-def _nothing_scored(paths: Sequence[Path], runs: Sequence[Run]) -> str:
-    where, old = " ".join(map(str, paths)), sum(run.num_old > 0 for run in runs)
-    old_text = f", {old} of them with scores of an older version" if old else ""
-    return f"no run here has a score yet ({len(runs)} runs{old_text}); python -m ganmix evaluate {where} gives some"
-
-
 def _titles(protocols: Sequence[Protocol]) -> list[str]:
-    """Name chapters by what they measure, and by what more it takes to tell them apart."""
+    """Title chapters by what they measure, with the subject and a number where it takes these to tell them apart."""
     several = len({protocol.subject for protocol in protocols}) > 1
     titles = [f"{each.title} ({each.subject})" if several else each.title for each in protocols]
     counts, seen = Counter(titles), Counter[str]()
@@ -129,8 +123,8 @@ def _warnings(table: ScoreTable, tables: Sequence[ScoreTable]) -> list[str]:
     warnings = []
     if len(alike) > 1:
         warnings.append(
-            f"These runs were scored by {len(alike)} protocols, whose numbers do not compare with one another. They "
-            f"differ in: {', '.join(differing_parts(alike))}."
+            f"These runs were scored by {len(alike)} protocols. Numbers of different protocols do not compare. The "
+            f"protocols differ in: {', '.join(differing_parts(alike))}."
         )
     return warnings + ([own.warning] if own.warning is not None else [])
 
@@ -143,12 +137,13 @@ def _leads(groups: Sequence[Group], chapters: Sequence[Chapter]) -> list[Lead]:
     for subject, own in subjects.items():
         first, title = own[0], own[0].table.protocol.title
         num_alike = sum(chapter.table.protocol.title == title for chapter in own)
-        text = lead([group for group in groups if group.subject == subject], first.table, first.comparisons, num_alike)
+        its_groups = [group for group in groups if group.words.subject == subject]
+        text = lead(its_groups, first.table, first.comparisons, num_alike)
         others = [
             (chapter.title, " ".join([found, *filter(None, [chapter.table.protocol.warning])]))
             for chapter in own
             if chapter.table.protocol.title != title
-            and not chapter.table.protocol.of_validation
+            and not chapter.table.protocol.on_validation
             and (found := result(chapter.table, chapter.comparisons))
         ]
         leads.append(Lead(subject if len(subjects) > 1 else None, text, others))

@@ -1,18 +1,22 @@
-"""Runs that differ by their seed alone, as one group with a name, and the baseline of each that mixes."""
+"""Runs that differ by their seed only, as one group with a name and a baseline; and what differs between groups."""
 
 import difflib
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ganmix.config.classifier import ClassifierConfig
+from ganmix.config.common import PaperRow
 from ganmix.config.gan import GanConfig
 from ganmix.config.method import method_keys
 from ganmix.errors import UserError
-from ganmix.report.kinds import Paper, Run
+from ganmix.report.runs import Description, Run
+
+ABSENT = "\N{EN DASH}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +25,8 @@ class Group:
 
     Args:
         name: the folder above its seed-N, or of its only run.
-        label: the paper's name for the row, or `name`.
-        title: `label`, with the name where two groups have one label.
+        label: the paper's name of the row, or `name`.
+        title: `label`, with the name where two groups have the same label.
         runs: in the order of their seeds.
         baseline: the group it is compared with.
     """
@@ -35,7 +39,7 @@ class Group:
 
     @property
     def first(self) -> Run:
-        """The run with the lowest seed, which stands for the others in all that a config says."""
+        """The run with the lowest seed; its config is the group's but for the seed."""
         return self.runs[0]
 
     @property
@@ -43,76 +47,49 @@ class Group:
         return self.first.config
 
     @property
-    def subject(self) -> str:
-        return self.first.subject
+    def words(self) -> Description:
+        return self.first.words
 
     @property
-    def method(self) -> str:
-        """What it does, in words: "FR+FF at input, alpha 0.2"."""
-        return self.first.method
-
-    @property
-    def paper(self) -> Paper | None:
+    def paper(self) -> PaperRow | None:
         return self.first.paper
 
     @property
     def steps(self) -> int:
-        return max(run.steps for run in self.runs)  # of a run without sessions, those it has done
+        return max(run.steps for run in self.runs)
 
 
 def group_runs(runs: Sequence[Run], baseline: str | None = None) -> list[Group]:
-    """Group runs by config; each family has its baseline first, otherwise the order of the runs is kept.
+    """Group runs by config. A baseline comes before the groups compared with it; else the order of the runs is kept.
 
     Args:
-        baseline: name of the group that all others of its subject are compared with; else each group that mixes is
-            compared with the one that equals it but for the mixing.
+        baseline: name of the group that all others of its subject are compared with. None: each group that mixes is
+            compared with the group that has the same config without the mixing.
 
     Raises:
-        UserError: two runs of a group have the same seed, or there is no group called `baseline`.
+        UserError: two runs of a group have the same seed, or no group is called `baseline`.
     """
     members: dict[str, list[Run]] = {}
     for run in runs:
         members.setdefault(_identity(run), []).append(run)
     _check_seeds(members.values())
-    names = dict(zip(members, _names([group[0].path for group in members.values()]), strict=True))
-    if baseline is not None and baseline not in names.values():
-        near = difflib.get_close_matches(baseline, names.values(), n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names.values())}"
-        raise UserError(f"no group of runs is called '{baseline}'; {hint}")
-    labels = {key: paper.row if (paper := group[0].paper) else names[key] for key, group in members.items()}
-    counts = Counter(labels.values())
-
-    def make(key: str, base: Group | None) -> Group:
-        label, name = labels[key], names[key]
-        title = label if counts[label] == 1 else f"{label} [{name}]"
-        return Group(name, label, title, tuple(sorted(members[key], key=lambda run: run.seed)), base)
-
-    named = next((key for key, name in names.items() if name == baseline), None)
+    groups = dict(zip(members, _without_baselines(list(members.values())), strict=True))
+    named = _find(baseline, groups) if baseline is not None else None
     bases: dict[str, str] = {}  # of each group that has one
-    for key, group in members.items():
-        base = _identity(group[0], mixing=False)
-        if named is not None and members[named][0].subject == group[0].subject:
+    for key, group in groups.items():
+        base = _identity(group.first, mixing=False)
+        if named is not None and groups[named].words.subject == group.words.subject:
             base = named
-        if base != key and base in members:
+        if base in groups and base != key:
             bases[key] = base
-    heads = {key: make(key, None) for key in members if key not in bases}
-    families: dict[str, list[Group]] = {}
-    for key in members:
-        head = bases.get(key, key)
-        family = families.setdefault(head, [heads[head]])
-        if key != head:
-            family.append(make(key, heads[head]))
-    return [group for family in families.values() for group in family]
-
-
-def mixes(run: Run) -> bool:
-    """Tell whether a run is no baseline."""
-    return any(getattr(run.config, section) is not None for section in run.mixing)
+    families = [bases.get(key, key) for key in groups]
+    order = sorted(groups, key=lambda key: (families.index(bases[key] if key in bases else key), key in bases))
+    return [replace(groups[key], baseline=groups[bases[key]]) if key in bases else groups[key] for key in order]
 
 
 def _identity(run: Run, *, mixing: bool = True) -> str:
     tree = method_keys(run.config)
-    return json.dumps(tree if mixing else tree | dict.fromkeys(run.mixing), sort_keys=True)
+    return json.dumps(tree if mixing else tree | dict.fromkeys(run.words.mixing), sort_keys=True)
 
 
 def _check_seeds(groups: Iterable[list[Run]]) -> None:
@@ -122,13 +99,32 @@ def _check_seeds(groups: Iterable[list[Run]]) -> None:
         for run in group:
             other = first.setdefault(run.seed, run)
             if other is not run:
-                problems.append(f"{other.path} and {run.path} are the same config with the same seed, {run.seed}")
+                problems.append(f"{other.path} and {run.path} have the same config and the same seed, {run.seed}")
     if problems:
         raise UserError([*problems, "leave one of them out: a seed counts once"])
 
 
+def _without_baselines(members: Sequence[list[Run]]) -> list[Group]:
+    names = _names([runs[0].path for runs in members])
+    labels = [paper.row if (paper := runs[0].paper) else name for runs, name in zip(members, names, strict=True)]
+    groups = []
+    for runs, name, label in zip(members, names, labels, strict=True):
+        title = label if labels.count(label) == 1 else f"{label} [{name}]"
+        groups.append(Group(name, label, title, tuple(sorted(runs, key=lambda run: run.seed))))
+    return groups
+
+
+def _find(name: str, groups: dict[str, Group]) -> str:
+    keys = {group.name: key for key, group in groups.items()}
+    if name not in keys:
+        near = difflib.get_close_matches(name, keys, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(keys)}"
+        raise UserError(f"no group of runs is called '{name}'; {hint}")
+    return keys[name]
+
+
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Name groups by the folder of a run of each, as briefly as tells them apart."""
+    """Name each group by the folder of one of its runs, with as many parents as it takes to tell the names apart."""
     above = [path.resolve() for path in paths]
     above = [path.parent if re.fullmatch(r"seed-\d+", path.name) else path for path in above]
     shared = Counter(above)
@@ -140,3 +136,39 @@ def _names(paths: Sequence[Path]) -> list[str]:
         if len(counts) == len(names):
             return names
         depths = [depth + (counts[name] > 1) for name, depth in zip(names, depths, strict=True)]
+
+
+def config_differences(groups: Sequence[Group]) -> list[tuple[str, list[str]]]:
+    """Return the dotted keys of the method that differ between groups, each with the groups' values.
+
+    A section that some groups lack is one row, in words.
+    """
+    rows: list[tuple[str, list[str]]] = []
+
+    def compare(key: str, values: Sequence[Any]) -> None:
+        if all(isinstance(value, dict) for value in values):
+            for name in dict.fromkeys(name for value in values for name in value):
+                compare(f"{key}.{name}" if key else name, [value.get(name, ABSENT) for value in values])
+        elif any(value != values[0] for value in values):
+            words = [group.words.mixing.get(key) for group in groups]
+            rows.append((key, [word or _text(value) for word, value in zip(words, values, strict=True)]))
+
+    compare("", [method_keys(group.config) for group in groups])
+    return rows
+
+
+def _text(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:g}"
+        case list():
+            return f"[{', '.join(map(_text, value))}]"
+        case {"name": name, **others}:
+            return ", ".join([str(name), *(f"{key} {_text(item)}" for key, item in others.items())])
+        case dict():
+            return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+    return str(value)

@@ -1,4 +1,4 @@
-"""How long the runs trained, on what, with which libraries."""
+"""How long the runs trained, on what hardware, with which libraries."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from ganmix.report.groups import Group
-from ganmix.report.kinds import Run
+from ganmix.report.runs import Run
 
 
 @dataclass(frozen=True)
 class Timing:
-    """A group's training in time; None where its runs do not tell.
+    """How long a group trained; None: its runs have no metrics.
 
     Args:
         steps: each seed's, in the order of the seeds.
-        seconds: of training, evaluations and checkpoints left out: mean over the seeds.
-        speed: images per second: median over seeds and intervals.
+        seconds: of training without evaluations and checkpoints: mean over the seeds.
+        speed: images per second: median over seeds and lines of metrics.
     """
 
     group: Group
@@ -27,11 +27,11 @@ class Timing:
 
 @dataclass(frozen=True)
 class Machines:
-    """What the runs ran on, in words, and what differs between them.
+    """What the runs ran on, and what differs between them.
 
     Args:
         facts: name and text.
-        warnings: what may make their numbers differ beside the config.
+        warnings: what besides the config may make their numbers differ.
     """
 
     facts: list[tuple[str, str]]
@@ -40,13 +40,12 @@ class Machines:
 
 def timing(group: Group) -> Timing:
     """Gather the times of a group's runs."""
-    seconds = [run.training_seconds for run in group.runs]
-    told = [value for value in seconds if value is not None]
+    seconds = [value for run in group.runs if (value := run.training_seconds) is not None]
     speeds = [speed for run in group.runs for speed in run.speeds]
     return Timing(
         group,
         tuple(run.steps_done for run in group.runs),
-        fmean(told) if told else None,
+        fmean(seconds) if seconds else None,
         median(speeds) if speeds else None,
     )
 
@@ -57,19 +56,19 @@ def machines(runs: Sequence[Run]) -> Machines:
         "hardware": lambda run: [session["hardware"] for session in run.sessions],
         "arithmetic": lambda run: [_arithmetic(run)],
         "trained with": lambda run: [_versions(session["versions"]) for session in run.sessions],
-        "scored with": lambda run: [_versions(line["versions"]) for line in run.scores if "versions" in line],
+        "scored with": lambda run: [_versions(each.versions) for each in run.measurements],
     }
     facts, warnings = [], []
     for name, read in sources.items():
-        found = Counter(text for run in runs for text in dict.fromkeys(read(run)))  # runs that have it
+        found = Counter(text for run in runs for text in dict.fromkeys(read(run)))  # the number of runs with each
         several = len(found) > 1
         texts = [f"{text} ({_runs(num)})" if several else text for text, num in found.items()]
         facts.append((name, "; ".join(texts) or "not recorded"))
         if several:
-            warnings.append(f"Runs differ in '{name}', which may move their numbers.")
+            warnings.append(f"The runs differ in '{name}'. This may change their numbers.")
     unknown = sum(not run.sessions for run in runs)
     if 0 < unknown < len(runs):
-        warnings.append(f"{_runs(unknown)} recorded no hardware and libraries.")
+        warnings.append(f"{_runs(unknown)} did not record hardware and libraries.")
     return Machines(facts, warnings)
 
 

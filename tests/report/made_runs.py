@@ -1,8 +1,8 @@
 """Run folders made without training."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from PIL import Image
 from ganmix.config.classifier import ClassifierConfig
 from ganmix.config.gan import GanConfig
 from ganmix.config.reader import dump_config, read_config
+from ganmix.engine.run_folder import RunFolder
+from ganmix.engine.scores import Measurement, Score
 
 CONFIG = """\
 data: {name: digits}
@@ -45,7 +47,7 @@ training: {steps: 3000, batch_size: 50}
 INPUT = "mixup={alpha: 1, stages: [input]}"
 HIDDEN = "mixup={alpha: 2, stages: [input, layer1, layer2]}"
 CLEAN = {"what": "clean", "dataset": "digits", "split": "test", "num": 359, "digest": "5e" * 32, "ema": False}
-VALIDATION = CLEAN | {"split": "validation", "num": 100}
+VALIDATION = {key: value for key, value in CLEAN.items() if key != "digest"} | {"split": "validation", "num": 100}
 ATTACKS = CLEAN | {
     "what": "attacks",
     "epsilon": 0.03,
@@ -74,10 +76,10 @@ INTERPOLATION = CLEAN | {
     "seed": 0,
 }
 DEFORMED = [
-    *(f"rotation {degrees}" for degrees in (20, 40, 60, 80)),
-    *(f"shear {degrees}" for degrees in (28.6, 57.3, 114.6, 143.2, 171.9)),
-    *(f"zoom in {percent}" for percent in (20, 40, 60, 80)),
-    *(f"zoom out {percent}" for percent in (120, 140, 160, 180)),
+    *(("rotation", at) for at in ("20", "40", "60", "80")),
+    *(("shear", at) for at in ("28.6", "57.3", "114.6", "143.2", "171.9")),
+    *(("zoom in", at) for at in ("20", "40", "60", "80")),
+    *(("zoom out", at) for at in ("120", "140", "160", "180")),
 ]
 VERSIONS = {"torch": "2.14.1", "numpy": "2.4.6"}
 
@@ -87,41 +89,30 @@ def make_run(
     *overrides: str,
     seed: int = 0,
     fid: Mapping[int, float] | None = None,
-    lines: Sequence[Mapping[str, Any]] = (),
+    measurements: Sequence[Measurement] = (),
     steps_done: int = 3000,
     speed: float = 500.0,
     hardware: str | None = "a processor",
     samples: bool = True,
-) -> Path:
-    """Write a run's folder.
+) -> RunFolder:
+    """Write a GAN's run folder.
 
     Args:
         overrides: of CONFIG.
         fid: at each step it was scored at by PROTOCOL.
-        lines: further ones of scores.jsonl.
-        hardware: in sessions.jsonl; None: there is no such file.
+        measurements: others.
+        hardware: of its session; None: there is no session.
     """
-    path.mkdir(parents=True)
-    (path / "config.yaml").write_text(CONFIG)
-    config = read_config(GanConfig, path / "config.yaml", [f"run.seed={seed}", *overrides])
-    (path / "config.yaml").write_text(dump_config(config))
-    metrics = [
-        {"step": step, "logit/real": 1.0, "logit/fake": -step / 1000, "images_per_second": speed}
-        for step in range(500, steps_done + 1, 500)
-    ]
-    write_lines(path / "metrics.jsonl", metrics)
-    scored = [score_line(step, value) for step, value in (fid or {}).items()]
-    if scored or lines:
-        write_lines(path / "scores.jsonl", [*scored, *lines])
-    if hardware is not None:
-        session = {"step": 0, "started": "2026-11-24T09:15:00+00:00", "hardware": hardware, "versions": VERSIONS}
-        write_lines(path / "sessions.jsonl", [session])
+    found = [*(gan_scores(step, value) for step, value in (fid or {}).items()), *measurements]
+    config = _read(GanConfig, path, CONFIG, [f"run.seed={seed}", *overrides])
+    values = {"logit/real": 1.0, "images_per_second": speed}
+    metrics = {step: {**values, "logit/fake": -step / 1000} for step in range(500, steps_done + 1, 500)}
+    folder = _write(path, config, found, metrics, hardware, config.training.steps)
     if samples:
-        (path / "samples").mkdir()
         noise = np.random.default_rng(seed).integers(256, size=(66, 66), dtype=np.uint8)
         for name in {"reals", "fakes_000500", f"fakes_{steps_done:06d}"}:
-            Image.fromarray(noise).convert("RGB").save(path / "samples" / f"{name}.png")
-    return path
+            Image.fromarray(noise).convert("RGB").save(folder.samples / f"{name}.png")
+    return folder
 
 
 def make_group(path: Path, *overrides: str, fids: Sequence[float], **others: Any) -> Path:
@@ -136,33 +127,23 @@ def make_classifier_run(
     *overrides: str,
     seed: int = 0,
     accuracy: Mapping[int, float] | None = None,
-    lines: Sequence[Mapping[str, Any]] = (),
+    measurements: Sequence[Measurement] = (),
     steps_done: int = 3000,
-    total_steps: int | None = None,
-) -> Path:
+    total_steps: int | None = 3000,
+) -> RunFolder:
     """Write a classifier's run folder.
 
     Args:
         overrides: of CLASSIFIER.
         accuracy: on clean test images at each step, in per cent.
-        lines: further ones of scores.jsonl.
-        total_steps: in sessions.jsonl; None: it lacks them.
+        measurements: others.
+        total_steps: of its session; None: there is no session.
     """
-    path.mkdir(parents=True)
-    (path / "config.yaml").write_text(CLASSIFIER)
-    config = read_config(ClassifierConfig, path / "config.yaml", [f"run.seed={seed}", *overrides])
-    (path / "config.yaml").write_text(dump_config(config))
-    metrics = [
-        {"step": step, "loss": 1.0, "accuracy": 0.5, "images_per_second": 1000.0}
-        for step in range(500, steps_done + 1, 500)
-    ]
-    write_lines(path / "metrics.jsonl", metrics)
-    scored = [clean_line(step, value) for step, value in (accuracy or {}).items()]
-    if scored or lines:
-        write_lines(path / "scores.jsonl", [*scored, *lines])
-    session = {"step": 0, "started": "2026-11-24T09:15:00+00:00", "hardware": "a processor", "versions": VERSIONS}
-    write_lines(path / "sessions.jsonl", [session | ({"total_steps": total_steps} if total_steps else {})])
-    return path
+    found = [*(clean_scores(step, value) for step, value in (accuracy or {}).items()), *measurements]
+    config = _read(ClassifierConfig, path, CLASSIFIER, [f"run.seed={seed}", *overrides])
+    values = {"loss": 1.0, "accuracy": 0.5, "images_per_second": 1000.0}
+    metrics = dict.fromkeys(range(500, steps_done + 1, 500), values)
+    return _write(path, config, found, metrics, "a processor" if total_steps else None, total_steps or 0)
 
 
 def make_classifiers(path: Path, *overrides: str, accuracies: Sequence[float], **others: Any) -> Path:
@@ -172,24 +153,74 @@ def make_classifiers(path: Path, *overrides: str, accuracies: Sequence[float], *
     return path
 
 
-def line_of(step: int, scores: Mapping[str, float], protocol: Mapping[str, Any], **others: Any) -> dict[str, Any]:
-    """Return a line of scores.jsonl."""
-    return {"step": step, "scores": dict(scores), "protocol": dict(protocol), "versions": VERSIONS, **others}
+def gan_scores(step: int, fid: float, protocol: Mapping[str, Any] = PROTOCOL, **others: float) -> Measurement:
+    """Return scores of a GAN; IS is 10 less FID, with a spread over splits that cannot be one over seeds."""
+    extractor = protocol["extractor"]
+    scores = [Score("IS", 10 - fid, 777.0, extractor), Score("FID", fid, extractor=extractor)]
+    scores += [Score(metric, value, extractor=extractor) for metric, value in others.items()]
+    return Measurement(step, step, scores, protocol, VERSIONS)
 
 
-def clean_line(step: int, accuracy: float, protocol: Mapping[str, Any] = CLEAN, **others: Any) -> dict[str, Any]:
-    """Return a line of scores on clean images, all of which say the same."""
+def clean_scores(
+    step: int, accuracy: float, protocol: Mapping[str, Any] = CLEAN, checkpoint: int | None = None
+) -> Measurement:
+    """Return scores on clean images that all are as good as the accuracy."""
     wrong = (100 - accuracy) / 100
-    scores = {"accuracy": accuracy, "nll": 2 * wrong, "ece": wrong / 4, "brier": wrong / 2}
-    return line_of(step, scores, protocol, **others)
+    values = {"accuracy": accuracy, "nll": 2 * wrong, "ece": wrong / 4, "brier": wrong / 2}
+    return measured(step, values, protocol, checkpoint)
 
 
-def score_line(step: int, fid: float, protocol: Mapping[str, Any] = PROTOCOL) -> dict[str, Any]:
-    """Return a line of scores.jsonl: IS is 10 less FID, and IS_std is no spread over seeds that there could be."""
-    scores = {"digits-IS": 10 - fid, "digits-IS_std": 777.0, "digits-FID": fid}
-    return {"step": step, "scores": scores, "protocol": dict(protocol), "versions": VERSIONS}
+def measured(
+    step: int, values: Mapping[str, float], protocol: Mapping[str, Any], checkpoint: int | None = None
+) -> Measurement:
+    """Return scores by their metrics."""
+    scores = [Score(metric, value) for metric, value in values.items()]
+    return Measurement(step, checkpoint or step, scores, protocol, VERSIONS)
 
 
-def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Write a log."""
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+def deformed_scores(step: int, first: float) -> Measurement:
+    """Return the accuracies under all deformations: `first`, `first` + 1, ..."""
+    scores = [Score(metric, first + number, at=at) for number, (metric, at) in enumerate(DEFORMED)]
+    return Measurement(step, step, scores, DEFORMATIONS, VERSIONS)
+
+
+def interpolation_scores(step: int, num_lambdas: int = 3, **curves: Sequence[float]) -> Measurement:
+    """Return the loss along interpolations at some boundaries."""
+    scores = [Score("mixed nll", fmean(curve), at=name) for name, curve in curves.items()]
+    return Measurement(step, step, scores, INTERPOLATION | {"num_lambdas": num_lambdas}, VERSIONS, curves)
+
+
+def paper(row: str, table: str = "Table 6", spreads: str = "", **values: float) -> str:
+    """Return the override for a row of the paper."""
+    listed = ", ".join(f"{name}: {value}" for name, value in values.items())
+    return f"paper={{table: {table}, row: '{row}', values: {{{listed}}}, spreads: {{{spreads}}}}}"
+
+
+def _read(model: type, path: Path, text: str, overrides: Sequence[str]) -> Any:
+    source = path.with_name(f"{path.name}.yaml")
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_text(text)
+    config = read_config(model, source, overrides)
+    source.unlink()
+    return config
+
+
+def _write(
+    path: Path,
+    config: GanConfig | ClassifierConfig,
+    measurements: Sequence[Measurement],
+    metrics: Mapping[int, Mapping[str, float]],
+    hardware: str | None,
+    total_steps: int,
+) -> RunFolder:
+    folder = RunFolder(path)
+    with folder.held():
+        folder.config.write_text(dump_config(config))
+        for step, values in metrics.items():
+            folder.add_metrics(step, values)
+        for measurement in measurements:
+            folder.add_measurement(measurement)
+        if hardware is not None:
+            facts = {"total_steps": total_steps, "hardware": hardware, "versions": VERSIONS}
+            folder.add_session(0, {"started": "2026-11-24T09:15:00+00:00", **facts})
+    return folder

@@ -1,13 +1,24 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from made_runs import FR, FR_FF, make_run
 
-from ganmix.report.collect import read_runs
-from ganmix.report.figures import MOST_POINTS, PALETTE, Line, Style, draw, logit_lines, score_lines, styles
+from ganmix.report.figures import (
+    MOST_POINTS,
+    PALETTE,
+    Line,
+    Style,
+    dashes_in_words,
+    draw,
+    logit_lines,
+    score_lines,
+    styles,
+)
 from ganmix.report.groups import group_runs
 from ganmix.report.protocols import find_protocols
+from ganmix.report.runs import read_runs
 from ganmix.report.scores import score_table
 
 STYLE = Style("#332288", "")
@@ -91,9 +102,9 @@ def test_logits_are_real_minus_fake(tmp_path):
 
 
 def test_long_trainings_are_thinned_by_means(tmp_path):
-    run = make_run(tmp_path / "gan")
-    lines = [f'{{"step": {step}, "logit/real": {step % 2}, "logit/fake": 0}}' for step in range(1, 1001)]
-    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    run = make_run(tmp_path / "gan", steps_done=0)
+    for step in range(1, 1001):
+        run.add_metrics(step, {"logit/real": step % 2, "logit/fake": 0, "images_per_second": 1})
     groups = groups_of(tmp_path)
     (drawn,) = logit_lines(groups, styles(groups))
     assert len(drawn.x) <= MOST_POINTS
@@ -110,3 +121,19 @@ def test_nine_groups_have_nine_colours_and_dashes_say_what_is_mixed(tmp_path):
     dashes = {group.name[2:]: each.dashes for group, each in style.items()}
     assert dashes["none"] == ""
     assert len(set(dashes.values())) == 3
+
+
+def test_dashes_of_any_pairs_are_told_apart_and_explained(tmp_path):
+    for name, mixup in {"none": "mixup=null", "fr": FR, "fr_ff": FR_FF}.items():
+        make_run(tmp_path / name, mixup, samples=False)
+    groups = groups_of(tmp_path)
+    mixes = ["RR", "FR+RR", *(f"pair {number}" for number in range(9))]
+    others = [replace(groups[0], runs=(_mixing(groups[0].first, each),)) for each in mixes]
+    style = styles([*groups, *others])
+    assert len({style[group].dashes for group in (*groups, *others[:2])}) == 5
+    assert all(style[group].dashes for group in others)
+    assert all(each in dashes_in_words([*groups, *others]) for each in mixes)
+
+
+def _mixing(run, mixes):
+    return replace(run, words=replace(run.words, mixes=mixes))

@@ -1,9 +1,9 @@
 import pytest
-from made_runs import FR, FR_FF, make_classifier_run, make_run
+from made_runs import FR, FR_FF, make_classifier_run, make_run, paper
 
 from ganmix.errors import UserError
-from ganmix.report.collect import read_runs
 from ganmix.report.groups import group_runs
+from ganmix.report.runs import read_runs
 
 
 def groups_of(*paths, baseline=None):
@@ -55,7 +55,7 @@ def test_two_configs_in_one_folder_are_named_by_their_runs(tmp_path):
 
 
 def test_one_seed_twice_is_an_error_naming_both(tmp_path):
-    first, second = (make_run(tmp_path / name) for name in ("a", "b"))
+    first, second = (make_run(tmp_path / name).path for name in ("a", "b"))
     with pytest.raises(UserError) as error:
         groups_of(tmp_path)
     assert str(first) in error.value.problems[0]
@@ -63,7 +63,7 @@ def test_one_seed_twice_is_an_error_naming_both(tmp_path):
 
 
 def test_run_given_twice_counts_once(tmp_path):
-    run = make_run(tmp_path / "gan" / "seed-0")
+    run = make_run(tmp_path / "gan" / "seed-0").path
     (group,) = groups_of(run, tmp_path, tmp_path / "gan" / ".." / "gan")
     assert len(group.runs) == 1
 
@@ -85,7 +85,7 @@ def test_families_keep_the_order_given_with_the_baseline_first(tmp_path):
         make_run(tmp_path / "base"),
         make_run(tmp_path / "a_fr_ff", FR_FF),
     ]
-    assert names(*runs) == ["base", "z_fr", "a_fr_ff", "other"]
+    assert names(*(run.path for run in runs)) == ["base", "z_fr", "a_fr_ff", "other"]
 
 
 def test_named_baseline_is_everyones(tmp_path):
@@ -104,9 +104,9 @@ def test_unknown_baseline_is_an_error_naming_the_nearest(tmp_path):
 
 
 def test_label_is_the_papers_row_and_title_tells_equal_labels_apart(tmp_path):
-    paper = "paper={table: Table 6, row: 'GAN (x = 1)', values: {IS: 7.3, FID: 30.2}, spreads: {IS: 0.1}}"
-    make_run(tmp_path / "a", paper)
-    make_run(tmp_path / "b", paper, FR)
+    row = paper("GAN (x = 1)", IS=7.3, FID=30.2)
+    make_run(tmp_path / "a", row)
+    make_run(tmp_path / "b", row, FR)
     make_run(tmp_path / "c", FR_FF)
     found = [(group.label, group.title) for group in groups_of(tmp_path)]
     assert found == [("GAN (x = 1)", "GAN (x = 1) [a]"), ("GAN (x = 1)", "GAN (x = 1) [b]"), ("c", "c")]
@@ -118,33 +118,39 @@ def test_method_says_what_is_mixed_where(tmp_path):
     soft = "mixup={alpha: 1, stages: [0, 2, down1], pairs: [FR], labels: soft}"
     make_run(tmp_path / "c", soft, "loss.name=non_saturating")
     methods = ["no mixup", "FR+FF at input, alpha 0.2", "FR at input, stage 2, down1, alpha 1, labels soft"]
-    assert [group.method for group in groups_of(tmp_path)] == methods
+    assert [group.words.method for group in groups_of(tmp_path)] == methods
 
 
 def test_kinds_of_runs_are_told_apart(tmp_path):
     make_classifier_run(tmp_path / "classifier")
     make_run(tmp_path / "gan")
-    assert [(run.path.name, run.kind) for run in read_runs([tmp_path])] == [
+    assert [(run.path.name, run.words.kind) for run in read_runs([tmp_path])] == [
         ("classifier", "classifier"),
         ("gan", "GAN"),
     ]
 
 
-def test_unreadable_configs_and_logs_are_errors_by_name(tmp_path):
-    run = make_run(tmp_path / "a", fid={3000: 1.0})
-    (run / "scores.jsonl").write_text("{}\nnot json\n")
-    (make_run(tmp_path / "b", FR) / "config.yaml").write_text("data: {name: digits}\n")
+def test_unreadable_configs_logs_and_formats_are_errors_by_name(tmp_path):
+    first, second, third, fourth = (make_run(tmp_path / name, samples=False) for name in "abcd")
+    with (first.path / "scores.jsonl").open("a") as log:
+        log.write('{"step": 3000, "scores": {"FID": 1.0}, "protocol": {}}\n')
+    with (second.path / "metrics.jsonl").open("w") as log:
+        log.write("{}\nnot json\n")
+    third.config.write_text("data: {name: digits}\n")
+    (fourth.path / "format").write_text("0\n")
     with pytest.raises(UserError) as error:
         read_runs([tmp_path])
-    assert error.value.problems[0].startswith(f"{run / 'scores.jsonl'}:1: expected a JSON object with a step")
-    assert error.value.problems[1].startswith(f"{tmp_path / 'b' / 'config.yaml'}")
+    places = [first.path / "scores.jsonl:1", second.path / "metrics.jsonl:1", third.config, fourth.path]
+    for place in places:
+        assert any(problem.startswith(str(place)) for problem in error.value.problems)
 
 
 def test_training_time_is_steps_over_speed(tmp_path):
     run = make_run(tmp_path / "gan", speed=400.0, steps_done=1000)
-    with (run / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 1100, "images_per_second": 100.0}\n{"step": 1200, "images_pe')  # cut short by a kill
-    (read,) = read_runs([run])
+    run.add_metrics(1100, {"images_per_second": 100.0})
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 1200, "images_pe')  # cut short by a kill
+    (read,) = read_runs([run.path])
     # 1000 steps of 2 D batches of 50 at 400 images/s, then 100 steps at 100.
     assert read.training_seconds == pytest.approx(1000 * 100 / 400 + 100 * 100 / 100)
     assert read.steps_done == 1100

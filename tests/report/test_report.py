@@ -1,16 +1,18 @@
 import csv
 import math
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from made_runs import FEW, FR, FR_FF, make_group, make_run, score_line, write_lines
+from made_runs import FEW, FR, FR_FF, HIDDEN, PROTOCOL, gan_scores, make_classifiers, make_group, make_run, paper
 from PIL import Image
 
 from ganmix.errors import UserError
 from ganmix.report import write_report
-from ganmix.report.tables import NONE
+from ganmix.report.contents import gather
 
 HINGE, WASSERSTEIN = "loss.name=hinge", "loss.name=wasserstein"
 EVIL = "<script>alert(1)</script> & 'x' | $y$"
@@ -69,11 +71,10 @@ def full(tmp_path_factory):
     draw = np.random.default_rng(0)
     for family, loss in {"a": HINGE, "b": WASSERSTEIN, "c": "training.lr=1e-3"}.items():
         for name, mixup in {"": "mixup=null", "_fr": FR, "_fr_ff": FR_FF}.items():
-            row = f"table: Table 6, row: 'GAN {family}{name}'"
-            paper = f"paper={{{row}, values: {{IS: 7.34, FID: 28.0}}, spreads: {{IS: 0.09}}}}"
+            row = paper(f"GAN {family}{name}", spreads="IS: 0.09", IS=7.34, FID=28.0)
             for seed in range(3):
                 fid = {step: float(9000 / step + draw.normal()) for step in (1000, 2000, 3000)}
-                make_run(folder / "runs" / f"{family}{name}" / f"seed-{seed}", loss, mixup, paper, seed=seed, fid=fid)
+                make_run(folder / "runs" / f"{family}{name}" / f"seed-{seed}", loss, mixup, row, seed=seed, fid=fid)
     return report_of(folder / "runs", folder / "report")
 
 
@@ -145,7 +146,7 @@ def test_csv_is_what_numpy_says_of_its_seeds(full):
         theirs = values[group[0], score]
         differences = [values[group, score][seed] - theirs[seed] for seed in theirs]
         assert float(row["difference"]) == pytest.approx(np.mean(differences))
-        assert (float(row["ci_low"]), float(row["ci_high"])) == pytest.approx((min(differences), max(differences)))
+        assert (float(row["low"]), float(row["high"])) == pytest.approx((min(differences), max(differences)))
         better = sum(value < 0 if score == "digits-FID" else value > 0 for value in differences)
         assert int(row["better_in"]) == better
 
@@ -153,17 +154,14 @@ def test_csv_is_what_numpy_says_of_its_seeds(full):
 def test_note_on_the_papers_fid_does_not_claim_to_know_its_real_images(full):
     page, markdown, _ = full
     for text in (page.words, markdown):
-        assert "It does not say which real images its FIDs are against" in text
-        assert "most likely those of the training images (protocol paper)" in text
-        assert "never called (paper_test)" in text
+        assert re.search(r"does not say which real images.*most likely.*protocol paper.*never called.*paper_test", text)
 
 
 def test_papers_values_are_labelled(full):
     page, markdown, _ = full
-    assert "paper: CIFAR-10, Inception" in page.words
-    assert "± over splits" in page.words
-    assert "these runs, ± over seeds" in page.words
-    assert page.words.count("7.34 ± 0.09") == markdown.count("7.34 ± 0.09") == 9
+    assert "Table 6" in page.words
+    assert "± is over splits" in page.words
+    assert page.words.count("paper: 7.34 ± 0.09") == markdown.count("paper: 7.34 ± 0.09") == 9
 
 
 def test_spread_over_splits_is_nowhere(full):
@@ -190,7 +188,7 @@ def test_samples_are_the_real_images_and_each_groups(full):
 
 
 def test_two_protocols_are_two_tables_and_said(tmp_path):
-    make_run(tmp_path / "runs" / "gan", fid={3000: 1.25}, lines=[score_line(3000, 50.5, FEW)])
+    make_run(tmp_path / "runs" / "gan", fid={3000: 1.25}, measurements=[gan_scores(3000, 50.5, FEW)])
     page, markdown, rows = report_of(tmp_path / "runs", tmp_path)
     for text in (page.words, markdown):
         assert "Scores, protocol 1 of 2" in text
@@ -213,9 +211,9 @@ def test_unfinished_and_unscored_runs_are_marked_and_named(tmp_path):
     page, markdown, rows = report_of(runs, tmp_path)
     for text in (page.words, markdown):
         assert "at step 2,000 of 3,000" in text
-        assert f"{runs}/gan_fr/seed-1 has no score; it has done step 500 of 3,000" in text
+        assert re.search(rf"{runs}/gan_fr/seed-1 has no score.* 500 of 3,000", text)
         assert f"{runs}/gan_fr_ff/seed-0 has no score" in text
-        assert "but at step 3,000 against step 2,000 of its baseline" in text
+        assert re.search(r"step 3,000\b.{,30} step 2,000\b", text)
     assert {(row["group"], row["step"], row["n_seeds"]) for row in rows} == {
         ("gan", "2000", "1"),
         ("gan_fr", "3000", "1"),
@@ -225,8 +223,8 @@ def test_unfinished_and_unscored_runs_are_marked_and_named(tmp_path):
 def test_diverged_run_without_a_last_score_is_shown_where_it_was_scored(tmp_path):
     make_run(tmp_path / "runs" / "gan", fid={1000: 3.0, 2000: math.inf}, steps_done=2000)
     page, _, rows = report_of(tmp_path / "runs", tmp_path)
-    assert "scores at step 2,000 are not finite numbers" in page.words
-    assert "it is training, was stopped, or diverged" in page.words
+    assert re.search(r"step 2,000\b.* not finite", page.words)
+    assert "diverged" in page.words
     assert {row["step"] for row in rows} == {"1000"}
 
 
@@ -241,32 +239,17 @@ def test_one_run_with_one_seed_has_no_spread_and_no_samples_are_no_error(tmp_pat
 
 def test_reference_file_has_no_count_and_inception_no_prefix(tmp_path):
     protocol = FEW | {"extractor": "inception", "reference": {"file": "stats.npz", "num": None, "digest": 64 * "e"}}
-    line = {"step": 3000, "scores": {"IS": 7.5, "IS_std": 0.1, "FID": 21.5}, "protocol": protocol}
-    make_run(tmp_path / "runs" / "gan", lines=[line])
+    make_run(tmp_path / "runs" / "gan", measurements=[gan_scores(3000, 2.5, protocol)])
     page, _, rows = report_of(tmp_path / "runs", tmp_path)
-    assert "an unknown number of real images (statistics in stats.npz) [eeeeeeee]" in page.words
-    assert [(row["score"], row["mean"], row["num_real"]) for row in rows] == [("IS", "7.5", ""), ("FID", "21.5", "")]
-
-
-def test_logs_of_old_runs_do_not_break_it(tmp_path):
-    old = {key: FEW[key] for key in ("extractor", "num_fake", "reference")}
-    make_run(tmp_path / "runs" / "gan", lines=[score_line(3000, 1.0, old)], hardware=None)
-    page, _, _ = report_of(tmp_path / "runs", tmp_path)
-    assert "500 generated against 12,000 real images" in page.words
+    assert re.search(r"unknown number .*stats\.npz\) \[eeeeeeee\]", page.words)
+    assert [(row["score"], row["mean"], row["num_real"]) for row in rows] == [("IS", "7.5", ""), ("FID", "2.5", "")]
 
 
 def test_names_cannot_write_into_the_page(tmp_path):
-    row = EVIL.replace("'", "''")
-    make_group(
-        tmp_path / "runs" / "gan",
-        f"paper={{table: Table 6, row: '{row}', values: {{IS: 7, FID: 20}}, spreads: {{IS: 1}}}}",
-        fids=[1, 2],
-    )
-    run = tmp_path / "runs" / "gan" / "seed-0"
-    write_lines(run / "sessions.jsonl", [{"step": 0, "started": "", "hardware": EVIL, "versions": {}}])
-    line = score_line(3000, 1.0)
-    line["scores"] = {f"{name.replace('digits', EVIL)}": value for name, value in line["scores"].items()}
-    write_lines(run / "scores.jsonl", [{**line, "step": step} for step in (2000, 3000)])
+    row = paper(EVIL.replace("'", "''"), spreads="IS: 1", IS=7, FID=20)
+    for seed in range(2):
+        evil = [gan_scores(step, seed + 1.0, PROTOCOL | {"extractor": EVIL}) for step in (2000, 3000)]
+        make_run(tmp_path / "runs" / "gan" / f"seed-{seed}", row, seed=seed, hardware=EVIL, measurements=evil)
     page, markdown, _ = report_of(tmp_path / "runs", tmp_path)
     assert page.open == []
     assert "script" not in {tag for tag, _ in page.elements}
@@ -280,25 +263,22 @@ def test_lead_says_what_came_out_on_what_by_what(tmp_path):
     make_group(tmp_path / "runs" / "gan_fr", FR, fids=[2.0, 2.2, 2.4])
     page, _, _ = report_of(tmp_path / "runs", tmp_path)
     lead = page.words.partition("Scores")[0]
-    assert "Did mixup help?" in lead
-    assert (
-        "gan_fr against gan: FID lower by 0.90 (95% bootstrap interval 0.80 to 1.00, better in 3 of 3 seeds)." in lead
-    )
-    assert "That rests on 3 seeds" in lead
+    assert re.search(r"gan_fr against gan: FID .*lower by 0\.90 \(range of 3 seeds 0\.80 to 1\.00, .*3 of 3\)", lead)
+    assert re.search(r"3 seeds would agree in 1 of 4", lead)
     assert "2 methods (6 runs) were trained on digits for 3,000 steps" in lead
-    assert "10,000 generated against 12,000 real images (digits train), seen by the classifier digits" in lead
+    assert re.search(r"10,000 generated .*12,000 real .*\(digits train\)", lead)
 
 
 def test_lead_counts_many_comparisons(full):
     page, _, rows = full
     fids = [row for row in rows if row["score"] == "digits-FID" and row["difference"]]
     assert len(fids) == 6
-    better = sum(float(row["ci_high"]) < 0 for row in fids)
-    worse = sum(float(row["ci_low"]) > 0 for row in fids)
+    better = sum(float(row["high"]) < 0 for row in fids)
+    worse = sum(float(row["low"]) > 0 for row in fids)
     assert better + worse < 6
     lead = page.words.partition("Scores")[0]
     assert f"{better or 'none'} of 6 methods" in lead
-    assert f"{6 - better - worse} cannot be told apart" in lead
+    assert re.search(rf"{6 - better - worse} shows? no clear difference", lead)
 
 
 def test_lead_does_not_judge_by_one_seed(tmp_path):
@@ -306,7 +286,7 @@ def test_lead_does_not_judge_by_one_seed(tmp_path):
     make_run(tmp_path / "runs" / "gan_fr", FR, fid={3000: 2.0})
     make_run(tmp_path / "runs" / "gan_fr_ff", FR_FF, fid={3000: 4.0})
     page, _, _ = report_of(tmp_path / "runs", tmp_path)
-    assert "1 of 2 methods is better than the baseline in their one seed. One seed cannot tell" in page.words
+    assert re.search(r"1 of 2 methods is better .*one seed\. One seed cannot tell", page.words)
 
 
 def test_configs_are_told_apart_by_what_differs(tmp_path):
@@ -323,9 +303,7 @@ def test_unlike_machines_are_a_warning(tmp_path):
     make_run(tmp_path / "runs" / "gan_fr", FR, "device.bf16=true", fid={3000: 1.0}, hardware="two")
     page, markdown, _ = report_of(tmp_path / "runs", tmp_path)
     for text in (page.words, markdown):
-        assert "Runs differ in 'hardware'" in text
-        assert "Runs differ in 'arithmetic'" in text
-        assert "Runs differ in 'trained with'" not in text
+        assert set(re.findall(r"differ in '(.*?)'", text)) == {"hardware", "arithmetic"}
         assert "one (1 run); two (1 run)" in text
 
 
@@ -338,7 +316,7 @@ def test_time_and_speed_are_over_all_seeds(tmp_path):
 
 
 def test_large_colour_images_stay_small(tmp_path):
-    run = make_run(tmp_path / "runs" / "gan", fid={3000: 1.0})
+    run = make_run(tmp_path / "runs" / "gan", fid={3000: 1.0}).path
     noise = np.random.default_rng(0).integers(256, size=(1000, 1000, 3), dtype=np.uint8)
     for name in ("reals", "fakes_003000"):
         Image.fromarray(noise).save(run / "samples" / f"{name}.png")
@@ -347,7 +325,7 @@ def test_large_colour_images_stay_small(tmp_path):
 
 
 def test_runs_are_only_read(tmp_path):
-    run = make_run(tmp_path / "runs" / "gan", fid={3000: 1.0})
+    run = make_run(tmp_path / "runs" / "gan", fid={3000: 1.0}).path
     before = {path: (path.stat().st_mtime_ns, path.is_dir() or path.read_bytes()) for path in run.rglob("*")}
     write_report([tmp_path / "runs"], tmp_path / "report")
     assert {path: (path.stat().st_mtime_ns, path.is_dir() or path.read_bytes()) for path in run.rglob("*")} == before
@@ -365,10 +343,9 @@ def test_no_run_is_an_error(tmp_path):
         write_report([tmp_path], tmp_path / "report")
 
 
-def test_row_without_a_fid_in_the_paper_has_a_dash_beside_others(tmp_path):
-    row = "paper={{table: Table 6, row: {}, values: {{IS: {}{}}}, spreads: {{IS: 0.08}}}}"
-    make_run(tmp_path / "runs" / "quoted", row.format("WGAN-GP", 7.86, ""), "loss.name=wasserstein", fid={3000: 1.0})
-    make_run(tmp_path / "runs" / "gan", row.format("GAN-GP", 7.3, ", FID: 30.2"), fid={3000: 2.0})
+def test_row_without_a_fid_in_the_paper_has_none_beside_ours(tmp_path):
+    make_run(tmp_path / "runs" / "quoted", paper("WGAN-GP", spreads="IS: 0.08", IS=7.86), WASSERSTEIN, fid={3000: 1.0})
+    make_run(tmp_path / "runs" / "gan", paper("GAN-GP", spreads="IS: 0.08", IS=7.3, FID=30.2), fid={3000: 2.0})
     _, markdown, rows = report_of(tmp_path / "runs", tmp_path)
     papers = {(row["group"], row["score"]): row["paper_value"] for row in rows if row["score"].endswith(("IS", "FID"))}
     assert papers == {
@@ -377,4 +354,33 @@ def test_row_without_a_fid_in_the_paper_has_a_dash_beside_others(tmp_path):
         ("quoted", "digits-IS"): "7.86",
         ("quoted", "digits-FID"): "",
     }
-    assert f"| WGAN-GP (`quoted`) | 9.00 | 1.00 | 1 | 7.86 ± 0.08 | {NONE} |" in markdown
+    assert "| WGAN-GP (`quoted`) | 9.00 (paper: 7.86 ± 0.08) | 1.00 | 1 |" in markdown
+
+
+LIGHT = """
+import sys
+from pathlib import Path
+
+from ganmix.report import write_report
+
+heavy = {"torch", "torchvision", "tensorboard", "matplotlib", "jinja2", "PIL"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+write_report([Path(sys.argv[1])], Path(sys.argv[2]))
+assert not {"torch", "torchvision", "tensorboard"} & set(sys.modules)
+"""
+
+
+def test_report_needs_no_torch_and_draws_only_when_it_writes(tmp_path):
+    runs, output = tmp_path / "runs", tmp_path / "report"
+    make_run(runs / "gan", fid={2000: 1.0, 3000: 1.0})
+    make_classifiers(runs / "plain", accuracies=[90.0, 91.0, 92.0])
+    make_classifiers(runs / "mixed", HIDDEN, accuracies=[91.0, 92.0, 93.0])
+    child = subprocess.run([sys.executable, "-c", LIGHT, runs, output], capture_output=True, text=True, check=False)
+    assert child.returncode == 0, child.stderr
+    page = Page(output / "report.html")
+    assert len([tag for tag, _ in page.elements if tag == "img"]) == 2
+    assert {row.group.name for chapter in gather([runs]).chapters for row in chapter.table.rows} == {
+        "gan",
+        "plain",
+        "mixed",
+    }
