@@ -82,8 +82,8 @@ def group_runs(runs: Sequence[Run], baseline: str | None = None) -> list[Group]:
             base = named
         if base in groups and base != key:
             bases[key] = base
-    families = [bases.get(key, key) for key in groups]
-    order = sorted(groups, key=lambda key: (families.index(bases[key] if key in bases else key), key in bases))
+    heads = {key: bases.get(key, key) for key in groups}
+    order = sorted(groups, key=lambda key: ([*heads.values()].index(heads[key]), key in bases))
     return [replace(groups[key], baseline=groups[bases[key]]) if key in bases else groups[key] for key in order]
 
 
@@ -141,7 +141,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 def config_differences(groups: Sequence[Group]) -> list[tuple[str, list[str]]]:
     """Return the dotted keys of the method that differ between groups, each with the groups' values.
 
-    A section that some groups lack is one row, in words.
+    A section that some groups lack is one row; where it mixes, in words.
     """
     rows: list[tuple[str, list[str]]] = []
 
@@ -151,24 +151,11 @@ def config_differences(groups: Sequence[Group]) -> list[tuple[str, list[str]]]:
                 compare(f"{key}.{name}" if key else name, [value.get(name, ABSENT) for value in values])
         elif any(value != values[0] for value in values):
             words = [group.words.mixing.get(key) for group in groups]
-            rows.append((key, [word or _text(value) for word, value in zip(words, values, strict=True)]))
+            texts = [
+                word or json.dumps(value, ensure_ascii=False).replace('"', "")
+                for word, value in zip(words, values, strict=True)
+            ]
+            rows.append((key, texts))
 
     compare("", [method_keys(group.config) for group in groups])
     return rows
-
-
-def _text(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case float():
-            return f"{value:g}"
-        case list():
-            return f"[{', '.join(map(_text, value))}]"
-        case {"name": name, **others}:
-            return ", ".join([str(name), *(f"{key} {_text(item)}" for key, item in others.items())])
-        case dict():
-            return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
-    return str(value)

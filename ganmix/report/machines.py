@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from ganmix.report.groups import Group
+from ganmix.report.prose import counted
 from ganmix.report.runs import Run
 
 
@@ -62,13 +63,13 @@ def machines(runs: Sequence[Run]) -> Machines:
     for name, read in sources.items():
         found = Counter(text for run in runs for text in dict.fromkeys(read(run)))  # the number of runs with each
         several = len(found) > 1
-        texts = [f"{text} ({_runs(num)})" if several else text for text, num in found.items()]
+        texts = [f"{text} ({counted(num, 'run')})" if several else text for text, num in found.items()]
         facts.append((name, "; ".join(texts) or "not recorded"))
         if several:
             warnings.append(f"The runs differ in '{name}'. This may change their numbers.")
     unknown = sum(not run.sessions for run in runs)
     if 0 < unknown < len(runs):
-        warnings.append(f"{_runs(unknown)} did not record hardware and libraries.")
+        warnings.append(f"{counted(unknown, 'run')} did not record hardware and libraries.")
     return Machines(facts, warnings)
 
 
@@ -87,7 +88,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _runs(num: int) -> str:
-    return f"{num} run" + ("" if num == 1 else "s")

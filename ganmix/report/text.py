@@ -100,16 +100,13 @@ def _chapter(chapter: Chapter) -> list[str]:
     parts += [_plain(f"{name}{'; '.join(protocol.details)}."), _scores(table), _list(chapter.footnotes)]
     if chapter.comparisons:
         parts.append("### Against the baseline, seed by seed")
-        parts.append(_list(verdict(each, table.main) for each in chapter.comparisons if each.differences))
+        judged = [each for each in chapter.comparisons if each.differences]
+        titles = [f"{each.row.group.title} against {each.baseline.title}" for each in judged]
+        verdicts = [". ".join(sentences(each, table.main)) for each in judged]
+        parts.append(_list(f"{title}: {text}." for title, text in zip(titles, verdicts, strict=True)))
         parts += [_list(chapter.pairing_notes)] if chapter.pairing_notes else []
         parts += [_plain(INTERVAL_NOTE)] if chapter.explains_intervals else []
     return parts
-
-
-def verdict(comparison: Comparison, main: Column) -> str:
-    """Return what all scores say about a comparison."""
-    title = f"{comparison.row.group.title} against {comparison.baseline.title}"
-    return f"{title}: {'. '.join(sentences(comparison, main))}."
 
 
 def _scores(table: ScoreTable) -> str:
