@@ -1,7 +1,8 @@
 """The ways a run ends early that are a user's business, each with its exit status."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -12,6 +13,15 @@ class UserError(Exception):
     def __init__(self, problems: str | Sequence[str]):
         self.problems = [problems] if isinstance(problems, str) else list(problems)
         super().__init__("\n".join(self.problems))
+
+
+@contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Turn a lower layer's ValueError or UserError into a UserError that names the config's key, line by line."""
+    try:
+        yield
+    except (ValueError, UserError) as error:
+        raise UserError([f"{key}: {line}" for line in str(error).splitlines()]) from error
 
 
 def first_line(error: Exception) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ganmix.data import NUM_CLASSES, SHAPES, ImageData
+from ganmix.data import DATASETS, ImageData
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,10 +22,11 @@ def made_data() -> Callable[..., ImageData]:
     """What `runs.common.read_data` returns, with noise for images: of the shape the config's data set has."""
 
     def make(data, split="train", num=24):
-        channels, side = SHAPES.get(data.name) or (data.channels, data.resolution)
-        shape = (num, channels, data.resolution or side, data.resolution or side)
+        known = DATASETS.get(data.name)
+        side = data.resolution or known.resolution
+        shape = (num, known.channels if known else data.channels, side, side)
         images = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-        num_classes = NUM_CLASSES.get(data.name, 10)
+        num_classes = known.num_classes if known else 10
         return ImageData(images, torch.arange(num) % num_classes, data.name, split)
 
     return make

@@ -11,7 +11,7 @@ from ganmix.config.classifier import ClassifierConfig
 from ganmix.config.gan import Evaluation, GanConfig
 from ganmix.config.help import json_schema, schema_tree
 from ganmix.config.reader import differences, read_config
-from ganmix.data import DATASETS, NUM_CLASSES
+from ganmix.data import DATASETS
 from ganmix.evaluation.gan.extractors import SHIPPED
 from ganmix.evaluation.gan.protocol import Parts, choose_parts
 from ganmix.losses import CLASSIFICATION_LOSSES, GAN_LOSSES, PENALTIES
@@ -74,7 +74,7 @@ def test_every_gan_config_takes_a_step(path, made_data, monkeypatch, tmp_path):
 @pytest.mark.parametrize("path", CLASSIFIER_FILES, ids=name_of)
 def test_every_classifier_config_takes_a_step(path, made_data, monkeypatch, tmp_path):
     config = read_config(ClassifierConfig, path)
-    num_classes = NUM_CLASSES[config.data.name]
+    num_classes = DATASETS[config.data.name].num_classes
     monkeypatch.setattr("ganmix.tasks.classifier.read_data", partial(made_data, num=2 * num_classes))
     shrunk = [SMALLEST[config.network.name], "training.batch_size=4", "data.prepare=null", "device.name=cpu"]
     shrunk += ["data.labels_per_class=1"] if config.data.labels_per_class else []

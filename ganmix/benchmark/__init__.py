@@ -1,1 +1,1 @@
-"""How fast a config's steps are against the textbook's, in one run on one machine."""
+"""The speed of a config's steps beside the textbook's, in one run on one machine."""

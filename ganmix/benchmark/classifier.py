@@ -9,23 +9,11 @@ import torch
 from torch import Tensor
 
 from ganmix.algorithms.supervised import ClassifierPass, MixupSettings, SupervisedTrainer
+from ganmix.benchmark import timing
 from ganmix.benchmark.textbook import TextbookClassifierTrainer, mix, numpy_draw
-from ganmix.benchmark.timing import (
-    NONE,
-    TEXTBOOK,
-    Column,
-    Variant,
-    check_ways,
-    choose_settings,
-    compare,
-    device_settings,
-    made_images,
-    measure,
-    report,
-)
 from ganmix.config.classifier import ClassifierConfig
-from ganmix.data import NUM_CLASSES, ImageData
-from ganmix.engine.device import autocast, find_device
+from ganmix.data import DATASETS, ImageData
+from ganmix.engine.device import autocast
 from ganmix.mixup import classifier_plan
 from ganmix.networks.classifier import Classifier
 from ganmix.tasks.classifier import Images, build_trainer
@@ -33,22 +21,10 @@ from ganmix.tasks.data import image_shape
 
 ALPHA = 2.0  # of the mixing, whose time does not depend on it
 SGD = {"lr", "momentum", "nesterov", "weight_decay"}
-COLUMNS = (
-    Column("setting", "setting", "<18"),
-    Column("way", "way", "<18"),
-    Column("step s", "step", ">9.4f"),
-    Column("images/s", "images_per_second", ">9.1f"),
-    Column("x textbook", "speedup", ">11.2f"),
-    Column("x none", "cost", ">8.3f"),
-    Column("quartiles", "cost_quartiles", ">12.3f"),
-)
-MIX_COLUMNS = (
-    Column("the mix alone", "setting", "<18"),
-    Column("way", "way", "<18"),
-    Column("ms", "milliseconds", ">9.2f"),
-    Column("% of step", "percent_of_step", ">9.2f"),
-    Column("x textbook", "speedup", ">11.2f"),
-)
+STEP = timing.Column("step s", "step", 9, 4), timing.Column("images/s", "images_per_second", 9, 1)
+COLUMNS = (timing.SETTING, timing.WAY, *STEP, timing.SPEEDUP, *timing.COST)
+MIX = timing.Column("ms", "milliseconds", 9, 2), timing.Column("% of step", "percent_of_step", 9, 2)
+MIX_COLUMNS = (timing.SETTING._replace(head="the mix alone"), timing.WAY, *MIX, timing.SPEEDUP)
 
 
 def benchmark_classifier(
@@ -56,56 +32,52 @@ def benchmark_classifier(
 ) -> None:
     """Print a table of all settings and ways, and one of the mix alone, and write them as JSON.
 
-    A step is all of it, from images in memory to the optimiser. CutMix, unlabelled images, L1 and the moving average,
-    which the textbook's step has not, are left out.
+    A step goes from images in memory to the optimiser. CutMix, unlabelled images, L1 and the moving average are left
+    out, since the textbook's step has none.
 
     Args:
         ways, only, rounds, output: see `gan.benchmark_gan`.
 
     Raises:
-        UserError: a setting is unknown, or the device cannot compute so.
+        UserError: a setting is unknown, or the device lacks what a way needs.
     """
-    device = find_device(config.device.name)
-    check_ways(ways, device)
-    training = config.training.model_copy(update={"decay": "constant", "drops": (), "l1": 0.0, "ema": None})
-    changes = {"training": training, "mixup": None, "cutmix": None, "semi_supervised": None}
-    config = config.model_copy(update=changes)
+    device = timing.device_for(config.device, ways)
+    training = {"decay": "constant", "drops": (), "l1": 0.0, "ema": None}
+    config = timing.changed(config, training=training, mixup=None, cutmix=None, semi_supervised=None)
     batch_size = config.training.batch_size
-    data = made_images(4 * batch_size, *image_shape(config.data), NUM_CLASSES[config.data.name])
+    data = timing.made_images(4 * batch_size, *image_shape(config.data), DATASETS[config.data.name].num_classes)
     trainers = {way: _trainer(config, data, device, way) for way in ways}
     source = _trainer(config, data, device, "float32")  # of the textbook's weights and batches
     textbook = TextbookClassifierTrainer(_network(source), **config.training.model_dump(include=SGD))
     stages = {f"mixup at {name}": k for k, name in enumerate(textbook.network.boundaries)}
-    chosen = choose_settings([NONE, *stages], only)
-    variants, mixes = [], []
-    for setting in chosen:
+    steps: dict[timing.Key, timing.Works] = {}
+    mixes: dict[timing.Key, timing.Works] = {}
+    for setting in timing.choose_settings([timing.NONE, *stages], only):
         k = stages.get(setting)
-        variants.append(Variant(TEXTBOOK, setting, [_textbook_step(textbook, source, config.data.noise, k)]))
-        variants += [Variant(way, setting, [_step(trainer, k)]) for way, trainer in trainers.items()]
+        steps[timing.TEXTBOOK, setting] = {"step": _textbook_step(textbook, source, config.data.noise, k)}
+        steps |= {(way, setting): {"step": _step(trainer, k)} for way, trainer in trainers.items()}
         if k is not None:
-            mixes.append(Variant(TEXTBOOK, setting, [_textbook_mix(textbook, source, k)]))
-            # In compiled code there is no mix alone: it is fused with what stands beside it.
-            eager = {way: trainer for way, trainer in trainers.items() if not device_settings(way)["compile"]}
-            mixes += [Variant(way, setting, [_mix(trainer, k, way)]) for way, trainer in eager.items()]
-    rows = _compare(variants, rounds, device)
+            mixes[timing.TEXTBOOK, setting] = {"mix": _textbook_mix(textbook, source, k)}
+            for way, trainer in trainers.items():
+                if not way.startswith("compiled"):  # compiled code fuses the mix with what stands beside it
+                    mixes[way, setting] = {"mix": _mix(trainer, k, way)}
+    rows = timing.compare(timing.measure(steps, rounds, device), "step")
     for row in rows:
-        row["step"] = row.pop("seconds")
         row["images_per_second"] = batch_size / row["step"]
-    steps = {row["way"]: row["step"] for row in rows if row["setting"] == NONE}
-    mix_rows = _compare(mixes, rounds, device) if mixes else []
+    step_seconds = {row["way"]: row["step"] for row in rows if row["setting"] == timing.NONE}
+    mix_rows = timing.compare(timing.measure(mixes, rounds, device), "mix") if mixes else []
     for row in mix_rows:
-        seconds = row.pop("seconds")
+        seconds = row.pop("mix")
+        del row["cost"], row["cost_quartiles"]  # there is no mix without mixup to compare with
         row["milliseconds"] = 1000 * seconds
-        row["percent_of_step"] = 100 * seconds / steps.get(row["way"], float("nan"))
-        del row["cost"], row["cost_quartiles"]
+        row["percent_of_step"] = 100 * seconds / step_seconds.get(row["way"], float("nan"))
     sizes = {"batch_size": batch_size, "rounds": rounds}
-    report(config, device, sizes, {"rows": (COLUMNS, rows), "mixes": (MIX_COLUMNS, mix_rows)}, output)
+    timing.report(config, device, sizes, {"rows": (COLUMNS, rows), "mixes": (MIX_COLUMNS, mix_rows)}, output)
 
 
 def _trainer(config: ClassifierConfig, data: ImageData, device: torch.device, way: str) -> SupervisedTrainer:
-    settings = config.device.model_copy(update=device_settings(way))
     images = Images(data, data, held_out={})
-    trainer = build_trainer(config.model_copy(update={"device": settings}), images, 1, 1, device)
+    trainer = build_trainer(timing.changed(config, device=timing.device_settings(way)), images, 1, 1, device)
     assert isinstance(trainer, SupervisedTrainer)
     return trainer
 
@@ -139,7 +111,7 @@ def _mix(trainer: SupervisedTrainer, k: int, way: str) -> Callable[[], Any]:
     """Return the mixing of our hidden states at stage k, forward and backward."""
     network, (images, _) = _network(trainer), trainer.batches.next()
     plan = classifier_plan(len(images), stages=(k,), alpha=ALPHA, generator=torch.Generator().manual_seed(0))
-    with autocast(images.device, device_settings(way)["bf16"]):
+    with autocast(images.device, timing.device_settings(way)["bf16"]):
         return _forward_and_backward(plan.to(images.device).mixes, network, images, k)
 
 
@@ -163,11 +135,6 @@ def _forward_and_backward(
             torch.autograd.grad(mixed, h, gradient)
 
     return work
-
-
-def _compare(variants: Sequence[Variant], rounds: int, device: torch.device) -> list[dict[str, Any]]:
-    times = measure(variants, rounds, device)
-    return compare({key: [seconds for (seconds,) in turns] for key, turns in times.items()})
 
 
 def _network(trainer: SupervisedTrainer) -> Classifier:

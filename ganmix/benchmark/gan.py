@@ -1,46 +1,27 @@
 """D and G steps of a GAN config, ours and the textbook's: seconds, FLOPs, and what mixup costs."""
 
-import statistics
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ganmix.benchmark import timing
 from ganmix.benchmark.textbook import TextbookGanTrainer
-from ganmix.benchmark.timing import (
-    NONE,
-    TEXTBOOK,
-    Column,
-    Variant,
-    check_ways,
-    choose_settings,
-    compare,
-    device_settings,
-    gflop,
-    made_images,
-    measure,
-    report,
-)
 from ganmix.config.gan import GanConfig, Mixup
 from ganmix.data import ImageData
-from ganmix.engine.device import find_device
 from ganmix.tasks.data import image_shape
 from ganmix.tasks.gan import build_trainer
 
 PAIRS: tuple[tuple[str, ...], ...] = (("FR",), ("FR", "FF"))
-COLUMNS = (
-    Column("setting", "setting", "<16"),
-    Column("way", "way", "<18"),
-    Column("D step s", "d_step", ">9.3f"),
-    Column("G step s", "g_step", ">9.3f"),
-    Column("iteration s", "iteration", ">12.3f"),
-    Column("x textbook", "speedup", ">11.2f"),
-    Column("x none", "cost", ">8.3f"),
-    Column("quartiles", "cost_quartiles", ">12.3f"),
-    Column("GFLOP", "gflop", ">9.1f"),
-    Column("x none", "gflop_cost", ">8.3f"),
+STEPS = (
+    timing.Column("D step s", "d_step", 9, 3),
+    timing.Column("G step s", "g_step", 9, 3),
+    timing.Column("iteration s", "iteration", 12, 3),
 )
+FLOPS = timing.Column("GFLOP", "gflop", 9, 1), timing.Column("x none", "gflop_cost", 8, 3)
+COLUMNS = (timing.SETTING, timing.WAY, *STEPS, timing.SPEEDUP, *timing.COST, *FLOPS)
 
 
 def benchmark_gan(
@@ -48,58 +29,55 @@ def benchmark_gan(
 ) -> None:
     """Print a table of all settings and ways, and write it as JSON.
 
-    The penalty and the moving average, which the textbook's step has not, are left out.
+    The penalty and the moving average are left out, since the textbook's step has none.
 
     Args:
         ways: of 'float32', 'bfloat16', 'compiled-float32', 'compiled-bfloat16'; the textbook is always there.
-        only: the settings to time, as the table calls them; None: all.
-        rounds: timed repetitions of every variant, one after the other in turns; the medians are reported.
+        only: the settings to time, by their names in the table; None: all.
+        rounds: timed repetitions of each way and setting, in turns; the medians are reported.
         output: the JSON file.
 
     Raises:
-        UserError: a setting is unknown, or the device cannot compute so.
+        UserError: a setting is unknown, or the device lacks what a way needs.
     """
-    device = find_device(config.device.name)
-    check_ways(ways, device)
-    config = config.model_copy(update={"training": config.training.model_copy(update={"ema": None})})
+    device = timing.device_for(config.device, ways)
+    config = timing.changed(config, training={"ema": None}, penalty=None, mixup=None)
     batch_size, n_dis = config.training.batch_size, config.training.n_dis
-    data = made_images(4 * batch_size, *image_shape(config.data))
-    boundaries = build_trainer(config.model_copy(update={"mixup": None}), data, device).discriminator.boundaries
-    settings: dict[str, Mixup | None] = {NONE: None} | {
+    data = timing.made_images(4 * batch_size, *image_shape(config.data))
+    boundaries = build_trainer(config, data, device).discriminator.boundaries
+    settings: dict[str, Mixup | None] = {timing.NONE: None} | {
         f"{'+'.join(pairs)} at {name}": Mixup(alpha=0.2, stages=(k,), pairs=pairs, weights="paper")  # type: ignore[arg-type]
         for pairs in PAIRS
         for k, name in enumerate(boundaries)
     }
-    variants, flops = [], {}
-    for setting in choose_settings(list(settings), only):
-        setting_config = config.model_copy(update={"mixup": settings[setting], "penalty": None})
-        textbook = _textbook(setting_config, data, device, setting)
-        variants += [textbook, *(_ours(setting_config, data, device, setting, way) for way in ways)]
-        flops[TEXTBOOK, setting] = _gflop(textbook, n_dis)
+    works: dict[timing.Key, timing.Works] = {}
+    flops: dict[timing.Key, float] = {}
+    for setting in timing.choose_settings(list(settings), only):
+        mixing = timing.changed(config, mixup=settings[setting])
+        works[timing.TEXTBOOK, setting] = textbook = _textbook(mixing, data, device)
+        works |= {(way, setting): _ours(mixing, data, device, way) for way in ways}
         # Precision changes no count, and compiled code hides its operations from the counter.
-        ours = _gflop(_ours(setting_config, data, device, setting, "float32"), n_dis)
-        flops |= {(way, setting): ours for way in ways}
-    times = measure(variants, rounds, device)
-    rows = compare({key: [n_dis * d + g for d, g in pairs] for key, pairs in times.items()})
+        ours = _gflop(_ours(mixing, data, device, "float32"), n_dis)
+        flops |= {(timing.TEXTBOOK, setting): _gflop(textbook, n_dis)} | {(way, setting): ours for way in ways}
+    times = timing.measure(works, rounds, device)
+    for seconds in times.values():
+        steps = zip(seconds["d_step"], seconds["g_step"], strict=True)
+        seconds["iteration"] = [n_dis * d_step + g_step for d_step, g_step in steps]
+    rows = timing.compare(times, "iteration")
     for row in rows:
-        key = row["way"], row["setting"]
-        row["iteration"] = row.pop("seconds")
-        row["d_step"] = statistics.median(d for d, _ in times[key])
-        row["g_step"] = statistics.median(g for _, g in times[key])
-        row["gflop"] = flops[key]
-        row["gflop_cost"] = flops[key] / flops.get((row["way"], NONE), float("nan"))
+        row["gflop"] = flops[row["way"], row["setting"]]
+        row["gflop_cost"] = row["gflop"] / flops.get((row["way"], timing.NONE), float("nan"))
     sizes = {"batch_size": batch_size, "n_dis": n_dis, "rounds": rounds}
-    report(config, device, sizes, {"rows": (COLUMNS, rows)}, output)
+    timing.report(config, device, sizes, {"rows": (COLUMNS, rows)}, output)
 
 
-def _ours(config: GanConfig, data: ImageData, device: torch.device, setting: str, way: str) -> Variant:
-    settings = config.device.model_copy(update=device_settings(way))
-    trainer = build_trainer(config.model_copy(update={"device": settings}), data, device)
+def _ours(config: GanConfig, data: ImageData, device: torch.device, way: str) -> timing.Works:
+    trainer = build_trainer(timing.changed(config, device=timing.device_settings(way)), data, device)
     real, _ = trainer.batches.next()
-    return Variant(way, setting, (lambda: trainer.discriminator_step(real), lambda: trainer.generator_step(real)))
+    return {"d_step": partial(trainer.discriminator_step, real), "g_step": partial(trainer.generator_step, real)}
 
 
-def _textbook(config: GanConfig, data: ImageData, device: torch.device, setting: str) -> Variant:
+def _textbook(config: GanConfig, data: ImageData, device: torch.device) -> timing.Works:
     ours = build_trainer(config, data, device)
     real, _ = ours.batches.next()
     plain = TextbookGanTrainer(
@@ -111,14 +89,12 @@ def _textbook(config: GanConfig, data: ImageData, device: torch.device, setting:
         return torch.randn(len(real), config.generator.z, device=device)
 
     def discriminator_step() -> None:
-        mixup, num = ours.mixup, len(real)
-        plan = mixup.plan(num, draw, device) if mixup else None
+        plan = ours.mixup.plan(len(real), draw, device) if ours.mixup else None
         plain.discriminator_step(real, noise(), plan)
 
-    return Variant(TEXTBOOK, setting, (discriminator_step, lambda: plain.generator_step(noise())))
+    return {"d_step": discriminator_step, "g_step": lambda: plain.generator_step(noise())}
 
 
-def _gflop(variant: Variant, n_dis: int) -> float:
+def _gflop(works: timing.Works, n_dis: int) -> float:
     """Return the counted FLOPs of an iteration, in 1e9."""
-    discriminator_step, generator_step = variant.works
-    return n_dis * gflop(discriminator_step) + gflop(generator_step)
+    return n_dis * timing.gflop(works["d_step"]) + timing.gflop(works["g_step"])

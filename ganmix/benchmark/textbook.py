@@ -19,9 +19,6 @@ from ganmix.losses import GanLoss
 from ganmix.mixup import MixPlan
 from ganmix.networks import Staged
 from ganmix.networks.classifier import Classifier
-from ganmix.networks.classifier.conv import ConvStage
-from ganmix.networks.classifier.layers import BasicBlock
-from ganmix.networks.classifier.preact_resnet import Bottleneck
 from ganmix.networks.gan.resample import ConvDownsample2d, DownsampleShortcut, UpsampleConv2d, UpsampleShortcut
 
 Network = TypeVar("Network", bound=Staged)
@@ -44,36 +41,11 @@ def _shortcut_then_pool(self: DownsampleShortcut, x: Tensor) -> Tensor:
     return F.avg_pool2d(self.conv(x), 2)
 
 
-def _basic_block(self: BasicBlock, x: Tensor) -> Tensor:
-    h = F.leaky_relu(self.bn1(x), self.slope)
-    shortcut = x if self.shortcut is None else self.shortcut(h if self.activate_shortcut else x)
-    h = self.conv2(F.leaky_relu(self.bn2(self.dropout(self.conv1(h))), self.slope))
-    h += shortcut
-    return h
-
-
-def _bottleneck(self: Bottleneck, x: Tensor) -> Tensor:
-    h = F.relu(self.bn1(x))
-    shortcut = x if self.shortcut is None else self.shortcut(h)
-    h = self.conv2(F.relu(self.bn2(self.conv1(h))))
-    h = self.conv3(F.relu(self.bn3(h)))
-    h += shortcut
-    return h
-
-
-def _conv_stage(self: ConvStage, x: Tensor) -> Tensor:
-    x = F.relu(self.bn(self.conv(x)))
-    return F.max_pool2d(x, 2) if self.pool else x
-
-
 PLAIN: dict[type[nn.Module], Callable[..., Tensor]] = {
     UpsampleConv2d: _upsample_then_conv,
     ConvDownsample2d: _conv_then_pool,
     UpsampleShortcut: _upsample_then_shortcut,
     DownsampleShortcut: _shortcut_then_pool,
-    BasicBlock: _basic_block,
-    Bottleneck: _bottleneck,
-    ConvStage: _conv_stage,
 }
 
 
@@ -81,7 +53,7 @@ def plain_copy(network: Network) -> Network:
     """Return a contiguous copy of the same function: resampling unfolded, a classifier's activations not in place."""
     plain = copy.deepcopy(network).lay_out(torch.contiguous_format)
     for module in plain.modules():
-        if isinstance(module, nn.ReLU | nn.LeakyReLU):
+        if isinstance(network, Classifier) and isinstance(module, nn.ReLU | nn.LeakyReLU):
             module.inplace = False
         for kind, forward in PLAIN.items():
             if isinstance(module, kind):

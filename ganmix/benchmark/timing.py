@@ -1,56 +1,57 @@
 """Seconds of several ways to compute the same, measured in turns, with the ratios within each turn."""
 
 import json
-import resource
+import resource  # Unix only, as is the lock of a run folder
 import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ganmix.config.base import Section
+from ganmix.config.common import Device
 from ganmix.data import ImageData
-from ganmix.engine.device import check_compiler, hardware, keep_freed_memory
+from ganmix.engine.device import hardware, keep_freed_memory, prepare_device
 from ganmix.engine.files import write_atomically
 from ganmix.errors import UserError
 
 TEXTBOOK = "textbook"  # the way that the others are measured against
 NONE = "none"  # the setting without mixup, which the others are measured against
 
+Config = TypeVar("Config", bound=Section)
 
-@dataclass(frozen=True)
-class Variant:
-    """One way to compute one setting, and what it is called.
 
-    Args:
-        way: 'textbook', 'float32', 'bfloat16', 'compiled-float32' ...
-        setting: 'none', 'FR at input', 'mixup at layer1' ...
-        works: what is timed, each on its own: D and G steps, or one step.
-    """
-
-    way: str
-    setting: str
-    works: Sequence[Callable[[], Any]]
-
-    def prepare(self) -> None:
-        """Give each way the memory allocator it has in practice."""
-        keep_freed_memory(self.way != TEXTBOOK)
+Key = tuple[str, str]  # way: 'textbook', 'float32', 'compiled-bfloat16' ...; setting: 'none', 'mixup at layer1' ...
+Works = Mapping[str, Callable[[], Any]]  # what one way does in one setting, by name: D and G steps, or one step
+Times = dict[Key, dict[str, list[float]]]  # the seconds of each work, one a round
 
 
 class Column(NamedTuple):
-    """A column of the printed table: its head, the row's key, and the format of the values."""
+    """A column of the printed table: its head, the row's key, its width, and the digits of its numbers."""
 
     head: str
     key: str
-    form: str
+    width: int
+    digits: int | None = None  # of text
+
+    def align(self, text: str) -> str:
+        return text.ljust(self.width) if self.digits is None else text.rjust(self.width)
+
+    def cell(self, value: Any) -> str:
+        """Return a value as wide as the column; a tuple joined by hyphens."""
+        numbers = value if isinstance(value, tuple) else (value,)
+        return self.align(value if self.digits is None else "-".join(f"{x:.{self.digits}f}" for x in numbers))
 
 
-Times = dict[tuple[str, str], list[tuple[float, ...]]]
+SETTING, WAY = Column("setting", "setting", 18), Column("way", "way", 18)
+SPEEDUP = Column("x textbook", "speedup", 11, 2)
+COST = Column("x none", "cost", 8, 3), Column("quartiles", "cost_quartiles", 12, 3)
 
 
 def device_settings(way: str) -> dict[str, bool]:
@@ -58,14 +59,27 @@ def device_settings(way: str) -> dict[str, bool]:
     return {"bf16": way.endswith("bfloat16"), "compile": way.startswith("compiled")}
 
 
-def check_ways(ways: Sequence[str], device: torch.device) -> None:
-    """Raise UserError where one of our ways cannot be had on the device."""
-    if any(device_settings(way)["compile"] for way in ways):
-        check_compiler(device)
+def device_for(settings: Device, ways: Sequence[str]) -> torch.device:
+    """Return the config's device.
+
+    Raises:
+        UserError: it is not there, or lacks what one of the ways needs.
+    """
+    compiles = any(device_settings(way)["compile"] for way in ways)
+    return prepare_device(settings.model_copy(update={"compile": compiles}))
+
+
+def changed(config: Config, **sections: Any) -> Config:
+    """Return a copy of a config with sections replaced, or with the keys of a section that a dict gives."""
+    assert sections.keys() <= type(config).model_fields.keys(), f"not all sections of the config: {[*sections]}"
+    for name, value in sections.items():
+        section = getattr(config, name).model_copy(update=value) if isinstance(value, dict) else value
+        config = config.model_copy(update={name: section})
+    return config
 
 
 def choose_settings(known: Sequence[str], only: Sequence[str] | None) -> list[str]:
-    """Return the settings to time, in the order of `known`; only None: all.
+    """Return the settings to time, in the order of `known`; None: all.
 
     Raises:
         UserError: one of `only` is not known; the message lists those that are.
@@ -83,44 +97,45 @@ def made_images(num: int, channels: int, resolution: int, num_classes: int | Non
     return ImageData(pixels.to(torch.uint8), labels, "made", "train")
 
 
-def measure(variants: Sequence[Variant], rounds: int, device: torch.device) -> Times:
-    """Return the seconds of the works of each (way, setting), a tuple a round.
-
-    In each round all variants take their turn, those of one way together.
-    """
-    ways = list(dict.fromkeys(variant.way for variant in variants))
-    in_turns = sorted(variants, key=lambda variant: ways.index(variant.way))
-    times: Times = {(variant.way, variant.setting): [] for variant in in_turns}
-    previous = None
+def measure(works: Mapping[Key, Works], rounds: int, device: torch.device) -> Times:
+    """Time all works, one after the other in each round, those of one way together."""
+    ways = list(dict.fromkeys(way for way, _ in works))
+    in_turns = sorted(works, key=lambda key: ways.index(key[0]))
+    times: Times = {key: {name: [] for name in works[key]} for key in in_turns}
     for i in range(1 + rounds):
-        for variant in in_turns:
-            if variant.way != previous:
-                previous = variant.way
-                variant.prepare()
-                # What the allocator gave back is faulted in anew: not in the time of the steps to compare.
-                for work in variant.works:
-                    work()
-            seconds = tuple(_seconds(work, device) for work in variant.works)
-            if i > 0:  # the first round compiles and allocates
-                times[variant.way, variant.setting].append(seconds)
+        for way, group in groupby(in_turns, key=lambda key: key[0]):
+            keys = list(group)
+            keep_freed_memory(way != TEXTBOOK)  # each way has the memory allocator that it has in practice
+            for work in works[keys[0]].values():
+                work()  # not timed: what the allocator gave back is faulted in anew
+            for key in keys:
+                for name, work in works[key].items():
+                    seconds = _seconds(work, device)
+                    if i > 0:  # the first round compiles and allocates
+                        times[key][name].append(seconds)
         print(f"round {i} of {rounds}" if i else "warm", file=sys.stderr)
     return times
 
 
-def compare(seconds: Mapping[tuple[str, str], Sequence[float]]) -> list[dict[str, Any]]:
-    """Return a row for each (way, setting) from its seconds, one a round.
+def compare(times: Times, total: str) -> list[dict[str, Any]]:
+    """Return a row for each (way, setting).
+
+    Args:
+        total: the name of the seconds to compare.
 
     Returns:
-        `way`, `setting`; `seconds`, the median; `speedup`, the textbook's seconds over these, and `cost`, these over
-        those of the same way without mixup: medians of the ratios within each round, NaN where there is nothing to
+        `way`, `setting`; by name the median seconds; `speedup`, the textbook's seconds over these, and `cost`, these
+        over those of the same way without mixup: medians of the ratios within each round, NaN where there is nothing to
         compare with. `speedup_quartiles` and `cost_quartiles` are the first and third quartile of the same ratios.
     """
     rows = []
-    for (way, setting), ours in seconds.items():
-        row: dict[str, Any] = {"setting": setting, "way": way, "seconds": statistics.median(ours)}
-        textbook, none = seconds.get((TEXTBOOK, setting)), seconds.get((way, NONE))
-        for key, over, under in (("speedup", textbook, ours), ("cost", ours, none)):
-            row[f"{key}_quartiles"], row[key] = _ratio(over, under)
+    for (way, setting), seconds in times.items():
+        row = {"setting": setting, "way": way, **{name: statistics.median(each) for name, each in seconds.items()}}
+        textbook, none = times.get((TEXTBOOK, setting), {}), times.get((way, NONE), {})
+        for key, over, under in (("speedup", textbook, seconds), ("cost", seconds, none)):
+            ratios = np.divide(over.get(total, np.nan), under.get(total, np.nan))
+            low, row[key], high = np.quantile(ratios, [0.25, 0.5, 0.75]).tolist()
+            row[f"{key}_quartiles"] = low, high
         rows.append(row)
     return rows
 
@@ -149,12 +164,15 @@ def report(
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device) / 1024**3
     else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1024**3
     numbers = ", ".join(f"{name} {number}" for name, number in sizes.items())
     print(f"{hardware(device)}; torch {torch.__version__}; {numbers}")
     for columns, rows in tables.values():
         if rows:
-            _print_table(columns, rows)
+            print(" ".join(column.align(column.head) for column in columns))
+        for row in rows:
+            print(" ".join(column.cell(row[column.key]) for column in columns))
     print(f"peak memory {peak:.2f} GiB")
     if output is not None:
         content = {
@@ -169,39 +187,12 @@ def report(
         print(f"written to {output}", file=sys.stderr)
 
 
-def _print_table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
-    print(" ".join(f"{head:{form[0]}{_width(form)}}" for head, _, form in columns))
-    for row in rows:
-        print(" ".join(_shown(row[key], form) for _, key, form in columns))
-
-
-def _shown(value: Any, form: str) -> str:
-    if isinstance(value, tuple):  # each by the format's digits, all in its width
-        return "-".join(f"{x:{form[form.index('.') :]}}" for x in value).rjust(_width(form))
-    return f"{value:{form}}"
-
-
-def _width(form: str) -> int:
-    return int(form[1:].split(".")[0])
-
-
-def _ratio(a: Sequence[float] | None, b: Sequence[float] | None) -> tuple[tuple[float, float], float]:
-    """Return the quartiles and the median of a / b, round by round."""
-    if a is None or b is None:
-        return (float("nan"), float("nan")), float("nan")
-    ratios = torch.tensor(a, dtype=torch.float64) / torch.tensor(b, dtype=torch.float64)
-    low, median, high = ratios.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist()
-    return (low, high), median
-
-
 def _seconds(work: Callable[[], Any], device: torch.device) -> float:
-    _wait_for(device)
-    start = time.perf_counter()
+    def now() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    start = now()
     work()
-    _wait_for(device)
-    return time.perf_counter() - start
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    return now() - start

@@ -1,16 +1,18 @@
-"""Image data in memory: read it once as bytes, then draw batches from it without a host in the way."""
+"""Image data in memory: read once as bytes, then drawn in batches on the device.
 
-from ganmix.data.batches import BatchOrder, ImageBatches, augment, random_crop, to_float, to_uint8
-from ganmix.data.datasets import DATASETS, NUM_CLASSES, SHAPES, load_images
-from ganmix.data.folder import read_folder
-from ganmix.data.images import ImageData, resize, set_channels
+`data.folder`, which needs Pillow, is not imported here, so that the networks can use the conversions without it.
+"""
+
+from ganmix.data.batches import BatchOrder, ImageBatches, augment, random_crop
+from ganmix.data.convert import resize, set_channels, to_float, to_uint8
+from ganmix.data.datasets import DATASETS, Dataset, load_images
+from ganmix.data.images import ImageData
 from ganmix.data.splits import Split, check_labels, split_images
 
 __all__ = [
     "DATASETS",
-    "NUM_CLASSES",
-    "SHAPES",
     "BatchOrder",
+    "Dataset",
     "ImageBatches",
     "ImageData",
     "Split",
@@ -18,7 +20,6 @@ __all__ = [
     "check_labels",
     "load_images",
     "random_crop",
-    "read_folder",
     "resize",
     "set_channels",
     "split_images",

@@ -1,16 +1,16 @@
-"""From images in memory to batches: the order of the images, and their way from bytes to floats and back."""
+"""Training batches from images in memory: their order, and their augmentation."""
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ganmix.errors import UserError
+from ganmix.data.convert import to_float
 
 
 class BatchOrder:
-    """An endless sequence of index batches: a fresh permutation each epoch, its last partial batch dropped.
+    """An endless sequence of batches of indices: a new permutation each epoch, without its last partial batch.
 
     The order depends on the seed alone, not on the device.
 
@@ -18,15 +18,15 @@ class BatchOrder:
         num_images: N; the indices are 0..N-1.
         batch_size: B, at most N.
         seed: of the permutations.
-        device: where the batches are wanted. An epoch's permutation is moved there once.
+        device: of the batches; an epoch's permutation is moved there once.
 
     Raises:
-        UserError: `batch_size` exceeds `num_images`.
+        ValueError: `batch_size` exceeds `num_images`.
     """
 
     def __init__(self, num_images: int, batch_size: int, seed: int, device: torch.device | str):
         if batch_size > num_images:
-            raise UserError(f"data has {num_images} images, fewer than training.batch_size {batch_size}")
+            raise ValueError(f"a batch of {batch_size} exceeds the {num_images} images")
         self._num_images = num_images
         self._batch_size = batch_size
         self._device = device
@@ -39,7 +39,7 @@ class BatchOrder:
         self._position = 0
 
     def next(self) -> Tensor:
-        """The next batch of indices, int64 [B] on the device."""
+        """Return the next batch of indices, int64 [B] on the device."""
         if self._position + self._batch_size > self._num_images:
             self._start_epoch()
         batch = self._permutation[self._position : self._position + self._batch_size]
@@ -47,7 +47,7 @@ class BatchOrder:
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` of an order of the same sizes needs to continue exactly here."""
+        """Return what `load_state_dict` of an order of the same sizes needs to continue exactly here."""
         return {"generator": self._epoch_state, "position": self._position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -56,24 +56,8 @@ class BatchOrder:
         self._position = state["position"]
 
 
-def to_float(images: Tensor) -> Tensor:
-    """uint8 images, of any shape, as float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1
-
-
-def to_uint8(images: Tensor, quantisation: str = "round") -> Tensor:
-    """Float images, of any shape, as uint8: -1 is 0, 1 is 255, what lies outside is clamped.
-
-    Args:
-        quantisation: "round" to the nearest level, or "truncate" as some peers do, which darkens every image by half
-            a level and moves FID by several per cent.
-    """
-    levels = (images.float() * 127.5 + 127.5).clamp(0, 255)
-    return (levels.round() if quantisation == "round" else levels).to(torch.uint8)
-
-
 def random_crop(images: Tensor, padding: int, *, reflect: bool, generator: torch.Generator) -> Tensor:
-    """Pad images on all sides and take a crop of their size at random, of each image its own.
+    """Pad each image on all sides and crop it at a random place of its own to its old size.
 
     Args:
         images: [N, C, R, R], of any type.
@@ -109,7 +93,7 @@ def augment(
         crop_padding, padding: "black" or "reflect"; see `random_crop`. 0: no crop.
         flip: mirror each image left to right with probability 1/2.
         dequantise: add to each value x a uniform u in [0, 1) and scale by (x + u) / 128 - 1, as Miyato et al.
-            (2018) did, so that real images do not give themselves away by lying on a grid.
+            (2018) did, so that real values lie on no grid that gives them away.
         generator: source of all random numbers, on the images' device.
 
     Returns:
@@ -133,41 +117,23 @@ class ImageBatches:
         images: uint8 [N, C, R, R].
         labels: int64 [N], or None.
         order: of the batches; on the same device.
-        flip, dequantise, crop_padding, padding, generator: see `augment`. The generator's state is its owner's to save.
+        augment: from bytes to floats, such as a partial `augment`. The state of its generator is its owner's to save.
     """
 
-    def __init__(
-        self,
-        images: Tensor,
-        labels: Tensor | None,
-        order: BatchOrder,
-        *,
-        flip: bool,
-        dequantise: bool,
-        generator: torch.Generator,
-        crop_padding: int = 0,
-        padding: str = "black",
-    ):
+    def __init__(self, images: Tensor, labels: Tensor | None, order: BatchOrder, augment: Callable[[Tensor], Tensor]):
         self._images = images
         self._labels = labels
         self._order = order
-        self._augment = partial(
-            augment,
-            flip=flip,
-            dequantise=dequantise,
-            generator=generator,
-            crop_padding=crop_padding,
-            padding=padding,
-        )
+        self._augment = augment
 
     def next(self) -> tuple[Tensor, Tensor | None]:
-        """The next images, float32 [B, C, R, R] in [-1, 1], and their labels, int64 [B]."""
+        """Return the next images, float32 [B, C, R, R] in [-1, 1], and their labels, int64 [B]."""
         index = self._order.next()
         images = self._augment(self._images[index])
         return images, None if self._labels is None else self._labels[index]
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs to continue exactly here."""
+        """Return what `load_state_dict` needs to continue exactly here."""
         return self._order.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,6 +1,5 @@
-"""The data sets known by name: each is read whole, at its native resolution, by a function in `DATASETS`."""
+"""The data sets known by name; each is read whole, at its native resolution."""
 
-import difflib
 import gzip
 import math
 import struct
@@ -9,7 +8,8 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,167 +18,144 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ganmix.data.images import ImageData, resize, set_channels
+from ganmix.data.convert import resize
+from ganmix.data.images import ImageData
 from ganmix.errors import UserError
 
 SPLITS = ("train", "test")
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 
+@dataclass(frozen=True)
+class Dataset:
+    """A data set known by name.
+
+    Args:
+        read: from the root folder and a split to images, uint8 [N, C, R, R], and labels, int64 [N]. It raises
+            UserError where they cannot be had.
+        channels, resolution: C and R, as read.
+        num_classes: the labels are 0..num_classes - 1.
+    """
+
+    read: Callable[[Path, str], tuple[Tensor, Tensor]]
+    channels: int
+    resolution: int
+    num_classes: int
+
+
 def load_images(
-    name: str,
-    split: str = "train",
-    *,
-    root: str | Path = "data",
-    resolution: int | None = None,
-    channels: int | None = None,
+    name: str, split: str = "train", *, root: str | Path = "data", resolution: int | None = None
 ) -> ImageData:
-    """Read a data set by name, downloading it into `root` where it is not there yet.
+    """Read a data set by name; download it into `root` where it is not there yet.
 
     Args:
         name: a key of `DATASETS`.
         split: "train" or "test".
         root: the folder that holds, or will hold, the data sets' files.
         resolution: resize to this height and width; None keeps the native resolution.
-        channels: 1 (grey) or 3 (RGB); None keeps the native number.
 
     Returns:
         The images in the files' order, with their labels.
 
     Raises:
-        UserError: unknown name or split; files that are damaged, or absent and out of reach.
+        ValueError: unknown name or split.
+        UserError: the files are damaged, or neither there nor within reach.
     """
-    _check_choice("data set", name, DATASETS)
-    _check_choice("split", split, SPLITS)
+    for argument, value, known in (("name", name, DATASETS), ("split", split, SPLITS)):
+        if value not in known:
+            raise ValueError(f"{argument} must be one of {', '.join(known)}, got {value!r}")
     try:
-        data = DATASETS[name](Path(root).expanduser(), split)
+        images, labels = DATASETS[name].read(Path(root).expanduser(), split)
+    except UserError as error:
+        raise UserError(f"data set {name}: {error}") from error
     except OSError as error:  # such as a folder without permission
         raise UserError(f"data set {name}: {error.filename} cannot be read: {error.strerror}") from error
-    images = data.images
-    if channels is not None:
-        images = set_channels(images, channels)
-    if resolution is not None:
-        images = resize(images, resolution)
-    return replace(data, images=images)
+    return ImageData(images if resolution is None else resize(images, resolution), labels, name, split)
 
 
-def _check_choice(what: str, value: str, known: Iterable[str]) -> None:
-    if value in known:
-        return
-    nearest = difflib.get_close_matches(value, known, n=1)
-    hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
-    raise UserError(f"{what} must be one of {', '.join(known)}, got {value!r}{hint}")
-
-
-def _read_digits(root: Path, split: str) -> ImageData:
-    """UCI's 8x8 digits, which scikit-learn brings along without a split: every fifth is for test here."""
+def _read_digits(root: Path, split: str) -> tuple[Tensor, Tensor]:
+    """Read UCI's 8x8 digits, which come with scikit-learn without a split: here every fifth is for test."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     is_test = np.arange(len(digits.images)) % 5 == 4
     chosen = is_test if split == "test" else ~is_test
     grey = np.round(digits.images[chosen] * (255 / 16)).astype(np.uint8)  # grey levels are 0..16
-    labels = torch.from_numpy(digits.target[chosen].astype(np.int64))
-    return ImageData(torch.from_numpy(grey).unsqueeze(1), labels, "digits", split)
+    return torch.from_numpy(grey).unsqueeze(1), torch.from_numpy(digits.target[chosen].astype(np.int64))
 
 
-def _read_mnist(root: Path, split: str) -> ImageData:
-    from torchvision.datasets import MNIST
+def _read_mnist(class_name: str, root: Path, split: str) -> tuple[Tensor, Tensor]:
+    """Read MNIST, or another of torchvision's data sets in its format."""
+    import torchvision
 
-    raw = root / "MNIST" / "raw"
+    raw = root / class_name / "raw"
     files = _idx_files(raw, split)
     if not _all_exist(files):
-        _open_torchvision("mnist", MNIST, root, raw, MNIST.resources)
-    return _read_idx_pair("mnist", split, *files)
+        dataset_class = getattr(torchvision.datasets, class_name)
+        _open_torchvision(dataset_class, root, raw, dataset_class.resources)
+    return _read_idx_pair(*files)
 
 
-def _read_fashion_mnist(root: Path, split: str) -> ImageData:
+def _read_fashion_mnist(root: Path, split: str) -> tuple[Tensor, Tensor]:
     from torchvision.datasets import MNIST, FashionMNIST
     from torchvision.datasets.utils import check_integrity
 
     folder, raw = root / "fashion-mnist", root / "FashionMNIST" / "raw"
     packed = [_idx_files(place, split, ".gz") for place in (folder, root, DEBIAN_FASHION_MNIST)]
-    # MNIST's files have the same names and may lie in `root` too: known by their sums, they are passed over.
+    # MNIST's files have the same names and may lie in `root` too: their sums tell them apart.
     mnist_md5 = dict(MNIST.resources)
     candidates = [files for files in packed if not check_integrity(files[1], mnist_md5[files[1].name])]
     candidates.append(_idx_files(raw, split))
     found = [files for files in candidates if _all_exist(files)]
     if not found:
         advice = ", or install Debian's package dataset-fashion-mnist"
-        _open_torchvision("fashion_mnist", FashionMNIST, root, folder, FashionMNIST.resources, advice)
+        _open_torchvision(FashionMNIST, root, folder, FashionMNIST.resources, advice)
         found = candidates[-1:]
-    return _read_idx_pair("fashion_mnist", split, *found[0])
+    return _read_idx_pair(*found[0])
 
 
-def _read_cifar10(root: Path, split: str) -> ImageData:
-    from torchvision.datasets import CIFAR10
+def _read_cifar(class_name: str, root: Path, split: str) -> tuple[Tensor, Tensor]:
+    import torchvision
 
-    return _read_cifar("cifar10", CIFAR10, root, split)
-
-
-def _read_cifar100(root: Path, split: str) -> ImageData:
-    from torchvision.datasets import CIFAR100
-
-    return _read_cifar("cifar100", CIFAR100, root, split)
-
-
-def _read_cifar(name: str, dataset_class: Any, root: Path, split: str) -> ImageData:
+    dataset_class = getattr(torchvision.datasets, class_name)
     archive = [(dataset_class.filename, dataset_class.tgz_md5)]
-    dataset = _open_torchvision(name, dataset_class, root, root, archive, train=split == "train")
+    dataset = _open_torchvision(dataset_class, root, root, archive, train=split == "train")
     images = torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous()  # torchvision has [N, H, W, C]
-    return ImageData(images, torch.tensor(dataset.targets), name, split)
+    return images, torch.tensor(dataset.targets)
 
 
-def _read_svhn(root: Path, split: str) -> ImageData:
+def _read_svhn(root: Path, split: str) -> tuple[Tensor, Tensor]:
     from torchvision.datasets import SVHN
 
     _, filename, md5 = SVHN.split_list[split]
-    dataset = _open_torchvision("svhn", SVHN, root, root, [(filename, md5)], split=split)
-    images = torch.from_numpy(np.ascontiguousarray(dataset.data))
-    return ImageData(images, torch.from_numpy(dataset.labels), "svhn", split)
+    dataset = _open_torchvision(SVHN, root, root, [(filename, md5)], split=split)
+    return torch.from_numpy(np.ascontiguousarray(dataset.data)), torch.from_numpy(dataset.labels)
 
 
-DATASETS: dict[str, Callable[[Path, str], ImageData]] = {
-    "digits": _read_digits,
-    "fashion_mnist": _read_fashion_mnist,
-    "mnist": _read_mnist,
-    "cifar10": _read_cifar10,
-    "cifar100": _read_cifar100,
-    "svhn": _read_svhn,
+DATASETS = {
+    "digits": Dataset(_read_digits, channels=1, resolution=8, num_classes=10),
+    "fashion_mnist": Dataset(_read_fashion_mnist, channels=1, resolution=32, num_classes=10),
+    "mnist": Dataset(partial(_read_mnist, "MNIST"), channels=1, resolution=32, num_classes=10),
+    "cifar10": Dataset(partial(_read_cifar, "CIFAR10"), channels=3, resolution=32, num_classes=10),
+    "cifar100": Dataset(partial(_read_cifar, "CIFAR100"), channels=3, resolution=32, num_classes=100),
+    "svhn": Dataset(_read_svhn, channels=3, resolution=32, num_classes=10),
 }
-
-SHAPES = {  # channels, pixels a side, as read without a resolution
-    "digits": (1, 8),
-    "fashion_mnist": (1, 32),
-    "mnist": (1, 32),
-    "cifar10": (3, 32),
-    "cifar100": (3, 32),
-    "svhn": (3, 32),
-}
-
-NUM_CLASSES = {"digits": 10, "fashion_mnist": 10, "mnist": 10, "cifar10": 10, "cifar100": 100, "svhn": 10}
 
 
 def _open_torchvision(
-    name: str,
-    dataset_class: Any,
-    root: Path,
-    folder: Path,
-    files: Iterable[tuple[str, str]],
-    advice: str = "",
-    **arguments: Any,
+    dataset_class: Any, root: Path, folder: Path, files: Iterable[tuple[str, str]], advice: str = "", **arguments: Any
 ) -> Any:
-    """A torchvision data set, downloaded into `root` where it is not there yet.
+    """Open a torchvision data set; download it into `root` where it is not there yet.
 
     Args:
         folder: where a user without a network may put `files`, pairs of name and MD5 sum.
         advice: another way out, which ends the message.
 
     Raises:
-        UserError: neither there nor to be had.
+        UserError: it is not there and cannot be downloaded.
     """
     try:
-        # torchvision names what it unpacks on stdout; some versions of Python and numpy warn of its ways.
+        # torchvision names what it unpacks on stdout; some versions of Python and numpy warn about its code.
         with redirect_stdout(sys.stderr), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return dataset_class(root, download=True, **arguments)
@@ -186,8 +163,7 @@ def _open_torchvision(
         reason = " ".join(str(error).split())
         wanted = ", ".join(f"{filename} (md5 {md5})" for filename, md5 in files)
         raise UserError(
-            f"data set {name} is neither in {root} nor could it be downloaded ({reason}); "
-            f"put {wanted} into {folder}{advice}"
+            f"it is not in {root} and could not be downloaded ({reason}); put {wanted} into {folder}{advice}"
         ) from error
 
 
@@ -200,19 +176,19 @@ def _all_exist(files: Iterable[Path]) -> bool:
     return all(file.is_file() for file in files)
 
 
-def _read_idx_pair(name: str, split: str, images_file: Path, labels_file: Path) -> ImageData:
-    """28x28 images in MNIST's format, padded with black to 32x32 as LeNet-5 did."""
+def _read_idx_pair(images_file: Path, labels_file: Path) -> tuple[Tensor, Tensor]:
+    """Read 28x28 images in MNIST's format, padded with black to 32x32 as LeNet-5 did."""
     images = _read_idx(images_file, num_dimensions=3)
     labels = _read_idx(labels_file, num_dimensions=1)
     if images.shape[1:] != (28, 28):
         raise UserError(f"{images_file} must hold images of 28x28, got shape {tuple(images.shape)}")
     if len(labels) != len(images):
         raise UserError(f"{labels_file} has {len(labels)} labels, but {images_file} has {len(images)} images")
-    return ImageData(F.pad(images, (2, 2, 2, 2)).unsqueeze(1), labels.long(), name, split)
+    return F.pad(images, (2, 2, 2, 2)).unsqueeze(1), labels.long()
 
 
 def _read_idx(file: Path, num_dimensions: int) -> Tensor:
-    """One idx file of uint8 (LeCun): 0, 0, 8, num_dimensions; each size as big-endian uint32; the values."""
+    """Read an idx file of uint8 (LeCun): 0, 0, 8, num_dimensions; each size as big-endian uint32; the values."""
     try:
         content = file.read_bytes()
         if file.suffix == ".gz":

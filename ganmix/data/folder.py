@@ -18,6 +18,10 @@ from ganmix.errors import UserError
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
+class UnreadableImageError(UserError):
+    """A file among the images cannot be read, and `skip_broken` is off."""
+
+
 def read_folder(path: str | Path, *, resolution: int, channels: int = 3, skip_broken: bool = False) -> ImageData:
     """Read every image below a folder, in the order of the paths, without labels.
 
@@ -35,9 +39,12 @@ def read_folder(path: str | Path, *, resolution: int, channels: int = 3, skip_br
         Images uint8 [N, channels, R, R], named `folder:NAME`, split "train".
 
     Raises:
-        UserError: the folder cannot be read or has no image; a file cannot be read and is not to be skipped.
+        ValueError: another number of channels.
+        UserError: the folder cannot be read or has no image.
+        UnreadableImageError: a file cannot be read and is not to be skipped.
     """
-    assert channels in (1, 3), f"channels must be 1 or 3, got {channels}"
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 or 3, got {channels}")
     folder = Path(path).expanduser()
     files = _find_images(folder)
     images = torch.empty(len(files), channels, resolution, resolution, dtype=torch.uint8)
@@ -64,7 +71,7 @@ def read_folder(path: str | Path, *, resolution: int, channels: int = 3, skip_br
         try:
             for file, reason in zip(files, reasons, strict=True):
                 if reason is not None and not skip_broken:
-                    raise UserError(f"{file} cannot be read: {reason}; data.skip_broken=true skips such files")
+                    raise UnreadableImageError(f"{file} cannot be read: {reason}")
                 if reason is not None:
                     broken[file] = reason
         finally:
@@ -99,7 +106,7 @@ def _find_images(folder: Path) -> list[Path]:
 
 
 def _read_image(file: Path, resolution: int, channels: int) -> Tensor:
-    """One image as uint8 [channels, resolution, resolution]."""
+    """Read one image as uint8 [channels, resolution, resolution]."""
     with Image.open(file) as opened:
         image = _flatten(ImageOps.exif_transpose(opened)).convert("L" if channels == 1 else "RGB")
     # `fit` takes the largest centred square and resizes that: what resizing and then cropping gives, but a
@@ -109,7 +116,7 @@ def _read_image(file: Path, resolution: int, channels: int) -> Tensor:
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """The image without transparency, at 8 bits a channel."""
+    """Return the image without transparency, at 8 bits a channel."""
     if image.mode == "F":
         raise ValueError("floating-point pixels, whose range is unknown")
     if image.mode.startswith("I"):  # 16-bit grey, some kinds of which PIL holds in 32 bits; `convert` would clip

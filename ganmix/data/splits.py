@@ -1,4 +1,4 @@
-"""Which training images are for validation and which keep their labels: by seed, the same on any machine."""
+"""The split into validation, labelled and unlabelled images: drawn by seed, the same on any machine."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from ganmix.data.images import ImageData
-from ganmix.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +27,7 @@ class Split:
 def split_images(
     labels: Tensor, num_classes: int, *, seed: int, labels_per_class: int | None = None, num_validation: int = 0
 ) -> Split:
-    """Draw a split, balanced over the classes as Oliver et al. 2018 had theirs.
+    """Draw a split with equal numbers of each class, as Oliver et al. 2018 do.
 
     Args:
         labels: int64 [N], in 0..num_classes - 1.
@@ -36,7 +35,7 @@ def split_images(
         num_validation: validation images: as many of each class, or one more of the first classes.
 
     Raises:
-        UserError: a class has too few images.
+        ValueError: a class has too few images.
     """
     shuffled = torch.tensor(_order(len(labels), seed))
     shares = [num_validation // num_classes + (k < num_validation % num_classes) for k in range(num_classes)]
@@ -45,10 +44,10 @@ def split_images(
         images = shuffled[labels[shuffled] == k]
         wanted = labels_per_class or min(share, 1)  # a class whose images all go to validation could not be learnt
         if len(images) < share + wanted:
-            purpose = "training" if labels_per_class is None else "data.labels_per_class"
-            raise UserError(
-                f"data: class {k} has {len(images)} training images, fewer than {share} for data.num_validation "
-                f"and {wanted} for {purpose}"
+            purpose = "training" if labels_per_class is None else "labels_per_class"
+            raise ValueError(
+                f"class {k} has {len(images)} training images, fewer than {share} for num_validation and {wanted} "
+                f"for {purpose}"
             )
         validation.append(images[:share])
         labelled.append(images[share:] if labels_per_class is None else images[share : share + wanted])
@@ -65,22 +64,22 @@ def check_labels(data: ImageData, num_classes: int) -> None:
     """Check that labels are there, lie in the classes, and that each class has images.
 
     Raises:
-        UserError: they do not.
+        ValueError: they do not.
     """
     if data.labels is None:
-        raise UserError(f"data: {data.name} has no labels")
+        raise ValueError(f"{data.name} has no labels")
     outside = ((data.labels < 0) | (data.labels >= num_classes)).nonzero().flatten()
     if len(outside):
         first = int(outside[0])
-        raise UserError(
-            f"data: {data.name} {data.split} has labels outside its {num_classes} classes "
+        raise ValueError(
+            f"{data.name} {data.split} has labels outside its {num_classes} classes "
             f"0..{num_classes - 1}: image {first} has {int(data.labels[first])} ({len(outside)} such images)"
         )
     missing = (data.labels.bincount(minlength=num_classes) == 0).nonzero().flatten().tolist()
     if missing:
-        raise UserError(f"data: {data.name} {data.split} has no image of class {', '.join(map(str, missing))}")
+        raise ValueError(f"{data.name} {data.split} has no image of class {', '.join(map(str, missing))}")
 
 
 def _order(num: int, seed: int) -> list[int]:
-    """A permutation of 0..num - 1. By SHA-256, since generators of random numbers may change between versions."""
+    """Return a permutation of 0..num - 1, by SHA-256: random number generators may change between versions."""
     return sorted(range(num), key=lambda index: hashlib.sha256(f"{seed}/{index}".encode()).digest())

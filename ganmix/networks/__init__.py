@@ -1,4 +1,4 @@
-"""Networks as rows of stages; `gan` and `classifier` have those known by name. Light: torch alone."""
+"""Networks as sequences of named stages. Needs torch alone; the tables by name are in `gan` and `classifier`."""
 
 from ganmix.networks.staged import Staged, is_affine, resolve_stages, staged
 

@@ -1,4 +1,4 @@
-"""What a network does otherwise in training than in evaluation: its mode, its layers of batch norm."""
+"""Training and evaluation mode, and the batch norm layers, which behave differently in them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,5 +19,5 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    """Return all layers of batch norm, whose output for an image in training depends on the others of its batch."""
+    """Return all batch norm layers: in training their output for an image depends on the rest of the batch."""
     return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]

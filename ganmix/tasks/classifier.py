@@ -13,7 +13,7 @@ from ganmix.algorithms.optimise import Descent, DescentSettings
 from ganmix.algorithms.semi_supervised import SemiSupervisedTrainer
 from ganmix.algorithms.supervised import ClassifierPass, MixupSettings, SupervisedTrainer
 from ganmix.config.classifier import ClassifierConfig, LabelledData, Mixup
-from ganmix.data import NUM_CLASSES, ImageData, augment, check_labels, split_images
+from ganmix.data import DATASETS, ImageData, augment, check_labels, split_images
 from ganmix.engine.device import memory_format
 from ganmix.engine.files import write_atomically
 from ganmix.engine.recorder import Recorder
@@ -22,10 +22,11 @@ from ganmix.engine.scores import Measurement
 from ganmix.engine.seeds import seeds_of
 from ganmix.engine.task import Best, Evaluator, Trained, Training
 from ganmix.engine.world import World
-from ganmix.errors import UserError
+from ganmix.errors import UserError, naming
 from ganmix.networks import resolve_stages
 from ganmix.networks.classifier import CLASSIFIERS, PREPARATIONS, prepare_for
-from ganmix.networks.classifier.base import Classifier, classifier_file
+from ganmix.networks.classifier.base import Classifier
+from ganmix.networks.classifier.files import classifier_file
 from ganmix.tasks.classifier_scores import EVALUATIONS, USUAL, ClassifierEvaluator
 from ganmix.tasks.data import AUGMENTATION, build_batches, image_shape, read_data, training_images
 from ganmix.tasks.weights import load_weights
@@ -139,19 +140,20 @@ def read_images(config: ClassifierConfig) -> Images:
         UserError: they cannot be had, or their labels are not what the config needs.
     """
     settings, seed = config.data, config.run.seed
-    num_classes = NUM_CLASSES[settings.name]
+    num_classes = DATASETS[settings.name].num_classes
     test, data = read_labelled(settings, "test"), read_labelled(settings, "train")
     if settings.crop_padding >= data.resolution:
         raise UserError(f"data.crop_padding must be less than the images' {data.resolution} pixels")
     data = training_images(data, settings, seed)
     assert data.labels is not None
-    split = split_images(
-        data.labels,
-        num_classes,
-        seed=seed,
-        labels_per_class=settings.labels_per_class,
-        num_validation=settings.num_validation,
-    )
+    with naming("data"):
+        split = split_images(
+            data.labels,
+            num_classes,
+            seed=seed,
+            labels_per_class=settings.labels_per_class,
+            num_validation=settings.num_validation,
+        )
     held_out = {"test": test}
     if settings.num_validation:
         held_out["validation"] = replace(data.subset(split.validation), split="validation")
@@ -161,7 +163,8 @@ def read_images(config: ClassifierConfig) -> Images:
 def read_labelled(settings: LabelledData, split: str) -> ImageData:
     """Read images with labels, which are checked."""
     data = read_data(settings, split)
-    check_labels(data, NUM_CLASSES[settings.name])
+    with naming("data"):
+        check_labels(data, DATASETS[settings.name].num_classes)
     return data
 
 
@@ -186,14 +189,10 @@ def build_network(config: ClassifierConfig, prepare: torch.nn.Module | None) -> 
     Raises:
         UserError: the network cannot be so.
     """
-    channels, resolution = image_shape(config.data)
+    shape, num_classes = image_shape(config.data), DATASETS[config.data.name].num_classes
     keys = config.network.model_dump(exclude={"name"})
-    try:
-        return CLASSIFIERS[config.network.name](
-            resolution, channels, num_classes=NUM_CLASSES[config.data.name], prepare=prepare, **keys
-        )
-    except ValueError as error:
-        raise UserError(f"network: {error}") from None
+    with naming("network"):
+        return CLASSIFIERS[config.network.name](*shape, num_classes=num_classes, prepare=prepare, **keys)
 
 
 def build_trainer(
@@ -211,10 +210,8 @@ def build_trainer(
         to_resume: a checkpoint will be loaded, which has what the preparation measured: whitening takes minutes.
     """
     seeds = seeds_of(config.run.seed)
-    try:
+    with naming("data.prepare"):
         prepare = empty_preparation(config) if to_resume else prepare_for(config.data.prepare, images.train.images)
-    except ValueError as error:
-        raise UserError(f"data.prepare: {error}") from None
     with torch.random.fork_rng():
         torch.manual_seed(seeds.weights)
         network = build_network(config, prepare)
@@ -236,7 +233,8 @@ def build_trainer(
     descent = Descent(network, DescentSettings(**settings | {"drops": drops}), steps)
     batches = partial(build_batches, settings=config.data, generator=generator)
     labels = images.labelled.labels
-    labelled = batches(images.labelled, labels, batch_size=training.batch_size, seed=seeds.order)
+    with naming("training.batch_size"):
+        labelled = batches(images.labelled, labels, batch_size=training.batch_size, seed=seeds.order)
     mixup = mixup_settings(config.mixup, network, "mixup")
     semi = config.semi_supervised
     if semi is None:
@@ -251,10 +249,12 @@ def build_trainer(
         )
     unlabelled_mixup = mixup_settings(semi.mixup, network, "semi_supervised.mixup")
     assert unlabelled_mixup is not None
+    with naming("semi_supervised.batch_size"):
+        unlabelled = batches(images.train, None, batch_size=semi.batch_size, seed=seeds.unlabelled)
     return SemiSupervisedTrainer(
         network_pass,
         labelled,
-        batches(images.train, None, batch_size=semi.batch_size, seed=seeds.unlabelled),
+        unlabelled,
         descent,
         mixup=mixup,
         unlabelled_mixup=unlabelled_mixup,
@@ -271,10 +271,8 @@ def mixup_settings(section: Mixup | None, network: Classifier, key: str) -> Mixu
     """Return what a section says of mixing, with the network's numbers for its stages."""
     if section is None:
         return None
-    try:
+    with naming(f"{key}.stages"):
         stages = resolve_stages(section.stages, network.boundaries)
-    except ValueError as error:
-        raise UserError(f"{key}.stages: {error}") from None
     return MixupSettings(**section.model_dump(exclude={"stages"}), stages=tuple(stages))
 
 

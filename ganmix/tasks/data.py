@@ -1,10 +1,13 @@
 """The images that a config names: read, drawn from by the run's seed, and made into batches."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from ganmix.config.common import Data, FolderData
-from ganmix.data import SHAPES, BatchOrder, ImageBatches, ImageData, load_images, read_folder
+from ganmix.data import DATASETS, BatchOrder, ImageBatches, ImageData, augment, load_images
+from ganmix.data.folder import UnreadableImageError, read_folder
 from ganmix.engine.seeds import seeds_of
 from ganmix.errors import UserError
 
@@ -14,7 +17,11 @@ AUGMENTATION = {"flip", "dequantise", "crop_padding", "padding"}  # the keys of 
 def read_data(data: Data | FolderData, split: str) -> ImageData:
     """Read the images that a config names; a folder has one split."""
     if isinstance(data, FolderData):
-        return read_folder(data.path, resolution=data.resolution, channels=data.channels, skip_broken=data.skip_broken)
+        shape = {"channels": data.channels, "resolution": data.resolution}
+        try:
+            return read_folder(data.path, **shape, skip_broken=data.skip_broken)
+        except UnreadableImageError as error:
+            raise UserError(f"{error}; data.skip_broken=true skips such files") from error
     return load_images(data.name, split, root=data.root, resolution=data.resolution)
 
 
@@ -22,8 +29,8 @@ def image_shape(data: Data | FolderData) -> tuple[int, int]:
     """Return channels and resolution of the images that a config names, without reading them."""
     if isinstance(data, FolderData):
         return data.channels, data.resolution
-    channels, resolution = SHAPES[data.name]
-    return channels, data.resolution or resolution
+    dataset = DATASETS[data.name]
+    return dataset.channels, data.resolution or dataset.resolution
 
 
 def training_images(data: ImageData, settings: Data | FolderData, seed: int) -> ImageData:
@@ -56,6 +63,5 @@ def build_batches(
         data.images.to(device),
         None if labels is None else labels.to(device),
         BatchOrder(data.num_images, batch_size, seed, device),
-        generator=generator,
-        **settings.model_dump(include=AUGMENTATION),
+        partial(augment, generator=generator, **settings.model_dump(include=AUGMENTATION)),
     )

@@ -17,7 +17,7 @@ from ganmix.engine.scores import Measurement
 from ganmix.engine.seeds import seeds_of
 from ganmix.engine.task import Best, Evaluator, Trained, Training
 from ganmix.engine.world import World
-from ganmix.errors import UserError
+from ganmix.errors import UserError, naming
 from ganmix.evaluation.gan.sampling import generate
 from ganmix.losses import GAN_LOSSES, PENALTIES
 from ganmix.networks import Staged, is_affine, resolve_stages
@@ -108,9 +108,10 @@ def build_trainer(config: GanConfig, data: ImageData, device: torch.device) -> G
         networks = [build_network("generator", config), build_network("discriminator", config)]
     generator, discriminator = (network.to(device).lay_out(memory_format(config.device)) for network in networks)
     noise_generator = torch.Generator(device).manual_seed(seeds.noise)
-    batches = build_batches(
-        data, None, config.data, batch_size=training.batch_size, seed=seeds.order, generator=noise_generator
-    )
+    with naming("training.batch_size"):
+        batches = build_batches(
+            data, None, config.data, batch_size=training.batch_size, seed=seeds.order, generator=noise_generator
+        )
     return GanTrainer(
         generator,
         discriminator,
@@ -137,9 +138,8 @@ def build_network(role: str, config: GanConfig) -> Staged:
     section = getattr(config, role)
     table = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}[role]
     keys = section.model_dump(exclude={"name"})
-    channels, resolution = image_shape(config.data)
     try:
-        return table[section.name](resolution, channels, **keys)
+        return table[section.name](*image_shape(config.data), **keys)
     except ValueError as error:
         raise UserError(f"{role}: {error}; data.resolution sets another") from None
 
@@ -162,10 +162,8 @@ def _penalty(config: GanConfig) -> PenaltySettings | None:
 def _mixup(config: GanConfig, discriminator: Staged) -> MixupSettings | None:
     if config.mixup is None:
         return None
-    try:
+    with naming("mixup.stages"):
         stages = resolve_stages(config.mixup.stages, discriminator.boundaries)
-    except ValueError as error:
-        raise UserError(f"mixup.stages: {error}") from None
     return MixupSettings(**config.mixup.model_dump(exclude={"stages"}), stages=tuple(stages))
 
 

@@ -3,12 +3,13 @@
 import copy
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ganmix.data import BatchOrder, ImageBatches
+from ganmix.data import BatchOrder, ImageBatches, augment
 from ganmix.networks.classifier import Classifier, ConvClassifier
 
 NUM, K, SIDE = 6, 4, 8  # images in a batch, classes, pixels
@@ -46,17 +47,13 @@ def image_batches(seed: int, augmenting: torch.Generator, *, num: int = 20, labe
         images,
         torch.arange(num) % K if labelled else None,
         BatchOrder(num, NUM, seed, "cpu"),
-        flip=True,
-        dequantise=True,
-        crop_padding=2,
-        padding="reflect",
-        generator=augmenting,
+        partial(augment, flip=True, dequantise=True, crop_padding=2, padding="reflect", generator=augmenting),
     )
 
 
 def small_network(seed: int = 0, prepare: nn.Module | None = None) -> Classifier:
     torch.manual_seed(seed)
-    return ConvClassifier(SIDE, 3, num_classes=K, prepare=prepare, width=2)
+    return ConvClassifier(3, SIDE, num_classes=K, prepare=prepare, width=2, downsample="stride")
 
 
 def state(network: nn.Module) -> dict[str, Tensor]:

@@ -69,12 +69,12 @@ class WithBatchNorm(Staged):
 
 def small_generator(seed: int = 0, resolution: int = 16, spectral_norm: bool = False) -> Staged:
     torch.manual_seed(seed)
-    return GENERATORS["conv"](resolution, 1, z=Z, width=4, spectral_norm=spectral_norm)
+    return GENERATORS["conv"](1, resolution, z=Z, width=4, spectral_norm=spectral_norm)
 
 
 def small_discriminator(seed: int = 1, resolution: int = 16, spectral_norm: bool = False) -> Staged:
     torch.manual_seed(seed)
-    return DISCRIMINATORS["conv"](resolution, 1, width=4, spectral_norm=spectral_norm)
+    return DISCRIMINATORS["conv"](1, resolution, width=4, spectral_norm=spectral_norm)
 
 
 def build(generator: Staged | None = None, discriminator: Staged | None = None, **options) -> GanTrainer:

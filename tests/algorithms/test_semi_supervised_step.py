@@ -1,6 +1,7 @@
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from ganmix.algorithms.optimise import Descent, DescentSettings
 from ganmix.algorithms.semi_supervised import SemiSupervisedTrainer, fixed_statistics, ramp_up
 from ganmix.algorithms.supervised import ClassifierPass, MixupSettings
-from ganmix.data import BatchOrder, ImageBatches
+from ganmix.data import BatchOrder, ImageBatches, augment
 from ganmix.mixup import MixPlan, classifier_plan
 from ganmix.networks.classifier import Classifier
 
@@ -216,7 +217,9 @@ def test_labelled_images_come_in_a_new_order_and_newly_augmented_in_each_pass():
     images = torch.randint(256, (num, 3, 8, 8), generator=generator(5), dtype=torch.uint8)
     drawing = generator(1)
     options = {"flip": True, "dequantise": False, "crop_padding": 2, "generator": drawing}
-    labelled = ImageBatches(images, torch.arange(num) % K, BatchOrder(num, batch_size, 1, "cpu"), **options)
+    labelled = ImageBatches(
+        images, torch.arange(num) % K, BatchOrder(num, batch_size, 1, "cpu"), partial(augment, **options)
+    )
     # which images they are, from an order of the same seed
     order = BatchOrder(num, batch_size, 1, "cpu")
     trainer = build(

@@ -344,7 +344,7 @@ def test_trainer_goes_on_from_a_stream_of_another_kind_of_device(capsys):
 def test_dropout_draws_from_the_trainers_stream_and_resumes_with_it():
     def make():
         torch.manual_seed(0)
-        network = CLASSIFIERS["wide_resnet"](8, 3, num_classes=K, depth=10, width=1, dropout=0.5)
+        network = CLASSIFIERS["wide_resnet"](3, 8, num_classes=K, depth=10, width=1, dropout=0.5)
         return build_with_images(network)
 
     whole, half = make(), make()

@@ -24,7 +24,7 @@ TABLES = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}
 NETWORKS = [(role, name) for role, table in TABLES.items() for name in table]
 PAIRS = sorted(GENERATORS.keys() & DISCRIMINATORS.keys())
 CLASSIFIER_SIZES = {
-    "conv": ("conv", {"width": 4}),
+    "conv": ("conv", {"width": 4, "downsample": "stride"}),
     "conv_max_pool": ("conv", {"width": 4, "downsample": "max_pool"}),
     "preact_resnet18": ("preact_resnet", {"depth": 18, "width": 8}),
     "preact_resnet152": ("preact_resnet", {"depth": 152, "width": 8}),
@@ -39,13 +39,13 @@ def build(role: str, name: str, **changes) -> Staged:
     parameters = list(inspect.signature(function).parameters.values())[2:]
     keys = {**TINY, **changes}
     torch.manual_seed(0)
-    return function(16, 1, **{p.name: keys[p.name] for p in parameters if p.default is p.empty})
+    return function(1, 16, **{p.name: keys[p.name] for p in parameters if p.default is p.empty})
 
 
 def build_classifier(name: str) -> Classifier:
     torch.manual_seed(0)
     table_name, keys = CLASSIFIER_SIZES[name]
-    return CLASSIFIERS[table_name](8, 1, num_classes=4, **keys)
+    return CLASSIFIERS[table_name](1, 8, num_classes=4, **keys)
 
 
 def batch(role: str, resolution: int = 16) -> Tensor:
@@ -240,7 +240,7 @@ def test_textbook_draws_stages_alike_lambdas_of_beta_and_permutations():
 
 def test_plain_copy_drops_the_same_units():
     torch.manual_seed(0)
-    network = CLASSIFIERS["wide_resnet"](8, 1, num_classes=4, depth=10, width=1, dropout=0.3)
+    network = CLASSIFIERS["wide_resnet"](1, 8, num_classes=4, depth=10, width=1, dropout=0.3)
     plain, outputs = plain_copy(network), []
     for each in (network, plain):
         torch.manual_seed(1)

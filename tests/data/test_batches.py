@@ -1,4 +1,5 @@
 import io
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ganmix.data import BatchOrder, ImageBatches, augment, random_crop, to_float, to_uint8
-from ganmix.errors import UserError
 
 LEVELS = torch.arange(256, dtype=torch.uint8)
 
@@ -70,8 +70,8 @@ def test_resuming_at_any_point_continues_exactly(num_drawn: int):
     torch.testing.assert_close([resumed.next() for _ in range(7)], expected)
 
 
-def test_batch_larger_than_the_data_is_the_users_error():
-    with pytest.raises(UserError, match=r"data has 40 images, fewer than training\.batch_size 64"):
+def test_batch_larger_than_the_data_is_refused():
+    with pytest.raises(ValueError, match="a batch of 64 exceeds the 40 images"):
         BatchOrder(40, 64, seed=0, device="cpu")
 
 
@@ -224,7 +224,9 @@ def test_images_are_cropped_before_they_are_flipped_and_dequantised(padding: str
 def test_batches_are_augmented_as_told_and_keep_their_labels(padding: str):
     images, labels = random_images(9, 3, 4, 4), torch.arange(9)
     options = {"flip": True, "dequantise": True, "crop_padding": 2, "padding": padding}
-    batches = ImageBatches(images, labels, BatchOrder(9, 4, 1, "cpu"), generator=generator(), **options)
+    batches = ImageBatches(
+        images, labels, BatchOrder(9, 4, 1, "cpu"), partial(augment, generator=generator(), **options)
+    )
     order, used = BatchOrder(9, 4, 1, "cpu"), generator()
     for _ in range(3):
         index = order.next()

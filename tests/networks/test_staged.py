@@ -28,7 +28,7 @@ def build(role: str, name: str) -> Staged:
     function = TABLES[role][name]
     parameters = list(inspect.signature(function).parameters.values())[2:]
     torch.manual_seed(0)
-    network = function(16, 2, **{p.name: TINY[p.name] for p in parameters if p.default is p.empty})
+    network = function(2, 16, **{p.name: TINY[p.name] for p in parameters if p.default is p.empty})
     return network.double().eval()
 
 

@@ -19,7 +19,7 @@ from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint
 from ganmix.engine.files import read_lines
 from ganmix.engine.run_folder import RunFolder
 from ganmix.evaluation.gan import get_extractor
-from ganmix.networks.classifier.base import load_classifier
+from ganmix.networks.classifier.files import load_classifier
 from ganmix.tasks.classifier import read_images
 
 CONFIG = """\
@@ -430,14 +430,14 @@ def refused(capsys, name, *overrides):
     ("overrides", "problem"),
     [
         (["mixup.stages=[conv9]"], "mixup.stages: stage 'conv9' is not one of this network's: 0 (input), 1 (conv1)"),
-        (["data.labels_per_class=200"], "fewer than 11 for data.num_validation and 200 for data.labels_per_class"),
+        (["data.labels_per_class=200"], "fewer than 11 for num_validation and 200 for labels_per_class"),
         (["data.crop_padding=8"], "data.crop_padding must be less than the images' 8 pixels"),
         (["data.num_validation=0"], "evaluation.select: validation needs data.num_validation"),
         (["cutmix={alpha: 1.0}"], "mixup and cutmix exclude each other"),
         (["training.steps=10"], "either steps or epochs is needed, not both"),
         (["training.drops=[6, 2]"], "drops must rise"),
         (["training.drops=[]"], "drops go with decay: multistep"),
-        (["training.batch_size=200"], "data has 100 images, fewer than training.batch_size 200"),
+        (["training.batch_size=200"], "training.batch_size: a batch of 200 exceeds the 100 images"),
     ],
 )
 def test_what_cannot_be_is_one_line_that_names_it(runs, overrides, problem, tmp_path, capsys):

@@ -26,7 +26,7 @@ from ganmix.evaluation.gan import extract
 from ganmix.evaluation.gan.extractors import INCEPTION_FILE, SHIPPED
 from ganmix.evaluation.gan.protocol import SEED
 from ganmix.evaluation.gan.reference import draw_images, images_digest
-from ganmix.networks.classifier.base import classifier_file, load_classifier
+from ganmix.networks.classifier.files import classifier_file, load_classifier
 from ganmix.tasks.gan_scores import Scorer
 
 CONFIG = """\

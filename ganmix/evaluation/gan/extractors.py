@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganmix.data.convert import set_channels, to_float
 from ganmix.engine.digests import sha256_of
 from ganmix.errors import UserError, first_line
+from ganmix.networks.classifier.files import load_classifier
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_SHA256_PREFIX = "6726825d"  # by torch hub's convention, the name ends with it
@@ -96,8 +98,6 @@ def shipped_extractor(name: str) -> Extractor:
     if not path.is_file():
         raise UserError(f"evaluation extractor: there is no file {path}")
 
-    from ganmix.networks.classifier.base import load_classifier
-
     try:
         classifier = load_classifier(path)
     except Exception as error:  # damaged, or another network's: safetensors', json's and torch's errors
@@ -176,11 +176,9 @@ class _OnUint8(nn.Module):
         self.channels = channels
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        x = images.float().div(127.5).sub(1)
-        if self.channels == 3 and x.shape[1] == 1:
-            x = x.expand(-1, 3, -1, -1)
-        elif self.channels == 1 and x.shape[1] == 3:
-            x = (x * x.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True)
+        x = to_float(images)
+        if self.channels is not None:
+            x = set_channels(x, self.channels)
         if self.resolution is not None and x.shape[-2:] != (self.resolution, self.resolution):
             size = (self.resolution, self.resolution)
             x = F.interpolate(x, size=size, mode="bilinear", antialias=True)

@@ -9,7 +9,7 @@ from ganmix.networks.classifier.preact_resnet import PreActResNet
 from ganmix.networks.classifier.prepare import PREPARATIONS, prepare_for
 from ganmix.networks.classifier.wide_resnet import WideResNet
 
-# name -> (resolution, channels, num_classes, prepare, **keys of the config's section) -> images to logits [N, K]
+# name -> (channels, resolution, num_classes, prepare, **keys of the config's section) -> images to logits [N, K]
 CLASSIFIERS: dict[str, Callable[..., Classifier]] = {
     network.name: network for network in (ConvClassifier, PreActResNet, WideResNet, BottleneckMLP)
 }

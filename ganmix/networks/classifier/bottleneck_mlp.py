@@ -1,8 +1,10 @@
 """The network whose hidden states can be drawn: Figures 5 and 8 of the paper."""
 
+from typing import Unpack
+
 from torch import nn
 
-from ganmix.networks.classifier.base import Classifier
+from ganmix.networks.classifier.base import Classifier, Shared
 
 
 class BottleneckMLP(Classifier):
@@ -12,7 +14,7 @@ class BottleneckMLP(Classifier):
     authors' code has a third hidden layer before the bottleneck, and batch norm after it.
 
     Args:
-        resolution, channels, num_classes, prepare: see `Classifier`.
+        channels, resolution, shared: see `Classifier`.
         hidden: units of each hidden layer.
         bottleneck: units of the bottleneck.
     """
@@ -20,14 +22,7 @@ class BottleneckMLP(Classifier):
     name = "bottleneck_mlp"
 
     def __init__(
-        self,
-        resolution: int,
-        channels: int,
-        *,
-        num_classes: int,
-        prepare: nn.Module | None = None,
-        hidden: int = 1024,
-        bottleneck: int = 2,
+        self, channels: int, resolution: int, *, hidden: int = 1024, bottleneck: int = 2, **shared: Unpack[Shared]
     ):
         num_pixels = channels * resolution * resolution
         stages = {
@@ -37,8 +32,7 @@ class BottleneckMLP(Classifier):
             "hidden3": nn.Sequential(*_hidden_layer(bottleneck, hidden)),
             "hidden4": nn.Sequential(*_hidden_layer(hidden, hidden)),
         }
-        keys = {"hidden": hidden, "bottleneck": bottleneck}
-        super().__init__(stages, hidden, resolution, channels, num_classes=num_classes, prepare=prepare, keys=keys)
+        super().__init__(stages, hidden, channels, resolution, {"hidden": hidden, "bottleneck": bottleneck}, **shared)
 
 
 def _hidden_layer(num_in: int, num_out: int) -> tuple[nn.Module, nn.Module]:

@@ -1,9 +1,10 @@
 """A small convolutional classifier; the shipped feature extractors (evaluation/weights) are of this kind."""
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from typing import Unpack
 
-from ganmix.networks.classifier.base import Classifier
+from torch import nn
+
+from ganmix.networks.classifier.base import Classifier, Shared
 from ganmix.networks.classifier.layers import MeanPool
 
 # downsample -> for each convolution its stride, and whether it is followed by pooling
@@ -13,25 +14,23 @@ DOWNSAMPLING = {
 }
 
 
-class ConvStage(nn.Module):
+class ConvStage(nn.Sequential):
     """Conv 3x3 of stride 1 or 2, BN, ReLU; with `pool`, then the maximum of each 2x2 pixels."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, pool: bool):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(out_channels)
-        self.pool = pool
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.bn(self.conv(x)), inplace=True)
-        return F.max_pool2d(x, 2) if self.pool else x
+        self.relu = nn.ReLU(inplace=True)
+        if pool:
+            self.pool = nn.MaxPool2d(2)
 
 
 class ConvClassifier(Classifier):
     """Three convolutions; mean over the pixels.
 
     Args:
-        resolution, channels, num_classes, prepare: see `Classifier`.
+        channels, resolution, shared: see `Classifier`.
         width: channels of the first convolution; then 2 and 4 times as many.
         downsample: how two of the three halve the resolution; both ways take the same multiplications. "stride": the
             second and third have stride 2; "max_pool": the first and second are followed by max pooling.
@@ -39,16 +38,7 @@ class ConvClassifier(Classifier):
 
     name = "conv"
 
-    def __init__(
-        self,
-        resolution: int,
-        channels: int,
-        *,
-        num_classes: int,
-        prepare: nn.Module | None = None,
-        width: int,
-        downsample: str = "stride",  # of the oldest files, which do not say
-    ):
+    def __init__(self, channels: int, resolution: int, *, width: int, downsample: str, **shared: Unpack[Shared]):
         first, second, third = DOWNSAMPLING[downsample]
         stages = {
             "conv1": ConvStage(channels, width, *first),
@@ -56,5 +46,4 @@ class ConvClassifier(Classifier):
             "conv3": ConvStage(2 * width, 4 * width, *third),
             "pool": MeanPool(),
         }
-        keys: dict[str, int | str] = {"width": width, "downsample": downsample}
-        super().__init__(stages, 4 * width, resolution, channels, num_classes=num_classes, prepare=prepare, keys=keys)
+        super().__init__(stages, 4 * width, channels, resolution, {"width": width, "downsample": downsample}, **shared)

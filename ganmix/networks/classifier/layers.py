@@ -1,17 +1,17 @@
-"""What the classifiers share: the pre-activation block (He et al. 2016, arXiv 1603.05027), pooling."""
+"""Layers that the classifiers share: the pre-activation block (He et al. 2016, arXiv 1603.05027), dropout, pooling."""
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class Dropout(nn.Module):
     """In training, each value is 0 with probability p, the others are divided by 1 - p.
 
-    Its draws come from `generator`, on the device of the values, which whoever trains the network sets to a stream of
-    their own: checkpoints do not keep the global one.
+    It draws from `generator`, which must be on the device of the values. The trainer sets it, since checkpoints do not
+    hold the state of the global generator.
 
     Args:
         p: in [0, 1).
@@ -32,15 +32,15 @@ class Dropout(nn.Module):
 class BasicBlock(nn.Module):
     """BN, activation, conv 3x3, twice, added to the shortcut: [N, I, H, W] -> [N, O, H / stride, W / stride].
 
-    Where the shape changes the shortcut is a 1x1 convolution, else x as it came. In place is only what works on a
-    tensor of the block's own: the boundary and the shortcut still need x.
+    The shortcut is a 1x1 convolution where the shape changes, else the identity. Only the block's own tensors are
+    changed in place: the boundary and the shortcut still need x.
 
     Args:
         in_channels, channels: I and O.
         stride: of the first convolution.
         slope: of the activation below 0; 0 is ReLU.
-        activate_shortcut: the 1x1 convolution sees x after the first BN and activation; False: x as it came.
-        dropout: probability by which a value between the first convolution and the second BN is dropped.
+        activate_shortcut: the 1x1 convolution sees x after the first BN and activation; False: x itself.
+        dropout: probability of dropping a value between the first convolution and the second BN.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class BasicBlock(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
-        self.slope = slope
         self.activate_shortcut = activate_shortcut
+        self.activation = nn.LeakyReLU(slope, inplace=True)
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
         self.dropout = Dropout(dropout)
@@ -64,9 +64,9 @@ class BasicBlock(nn.Module):
         self.shortcut = conv_shortcut(in_channels, channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = F.leaky_relu(self.bn1(x), self.slope, inplace=True)
+        h = self.activation(self.bn1(x))
         shortcut = x if self.shortcut is None else self.shortcut(h if self.activate_shortcut else x)
-        h = F.leaky_relu(self.bn2(self.dropout(self.conv1(h))), self.slope, inplace=True)
+        h = self.activation(self.bn2(self.dropout(self.conv1(h))))
         return self.conv2(h).add_(shortcut)
 
 
@@ -84,9 +84,21 @@ def conv_shortcut(in_channels: int, channels: int, stride: int) -> nn.Conv2d | N
     return nn.Conv2d(in_channels, channels, 1, stride, bias=False)
 
 
-def block_group(
-    block: Callable[[int, int, int], nn.Module], num_blocks: int, in_channels: int, channels: int, stride: int
+def residual_stages(
+    channels: int, widths: Sequence[int], num_blocks: Sequence[int], blocks: Sequence[Callable[..., nn.Module]]
 ) -> dict[str, nn.Module]:
-    """Make blocks in a row, of which the first changes channels and, by `stride`, the size."""
-    first = {"block1": block(in_channels, channels, stride)}
-    return first | {f"block{i + 1}": block(channels, channels, 1) for i in range(1, num_blocks)}
+    """Make 'layer1', 'layer2' ...: groups of blocks, the first behind a 3x3 stem, the others begun with stride 2.
+
+    Args:
+        channels: of the images.
+        widths: channels of the stem, then of each group.
+        num_blocks: of each group.
+        blocks: of each group: (in_channels, channels, stride) -> block.
+    """
+    stages: dict[str, nn.Module] = {}
+    for i, block in enumerate(blocks):
+        stem = {} if i else {"conv": nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)}
+        first = {"block1": block(widths[i], widths[i + 1], 2 if i else 1)}
+        rest = {f"block{j + 1}": block(widths[i + 1], widths[i + 1], 1) for j in range(1, num_blocks[i])}
+        stages[f"layer{i + 1}"] = nn.Sequential(OrderedDict(stem | first | rest))
+    return stages

@@ -1,12 +1,11 @@
 """The residual network of the paper's Tables 1 to 5: PreActResNet (He et al. 2016, arXiv 1603.05027)."""
 
-from collections import OrderedDict
+from typing import Unpack
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganmix.networks.classifier.base import Classifier
-from ganmix.networks.classifier.layers import BasicBlock, MeanPool, block_group, conv_shortcut
+from ganmix.networks.classifier.base import Classifier, Shared
+from ganmix.networks.classifier.layers import BasicBlock, MeanPool, conv_shortcut, residual_stages
 
 
 class Bottleneck(nn.Module):
@@ -21,13 +20,14 @@ class Bottleneck(nn.Module):
         self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(inner)
         self.conv3 = nn.Conv2d(inner, channels, 1, bias=False)
+        self.relu = nn.ReLU(inplace=True)
         self.shortcut = conv_shortcut(in_channels, channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = F.relu(self.bn1(x), inplace=True)
+        h = self.relu(self.bn1(x))
         shortcut = x if self.shortcut is None else self.shortcut(h)
-        h = F.relu(self.bn2(self.conv1(h)), inplace=True)
-        h = F.relu(self.bn3(self.conv2(h)), inplace=True)
+        h = self.relu(self.bn2(self.conv1(h)))
+        h = self.relu(self.bn3(self.conv2(h)))
         return self.conv3(h).add_(shortcut)
 
 
@@ -47,7 +47,7 @@ class PreActResNet(Classifier):
     start as PyTorch has them (uniform within 1 / sqrt(fan-in)); He et al. have both, and He-normal weights.
 
     Args:
-        resolution, channels, num_classes, prepare: see `Classifier`.
+        channels, resolution, shared: see `Classifier`.
         depth: 18 or 34, of basic blocks; 152, of bottlenecks.
         width: channels of the stem and, times 1, 2, 4 and 8, of the groups; bottlenecks have 4 times as many.
 
@@ -59,25 +59,10 @@ class PreActResNet(Classifier):
 
     name = "preact_resnet"
 
-    def __init__(
-        self,
-        resolution: int,
-        channels: int,
-        *,
-        num_classes: int,
-        prepare: nn.Module | None = None,
-        depth: int = 18,
-        width: int = 64,
-    ):
+    def __init__(self, channels: int, resolution: int, *, depth: int = 18, width: int = 64, **shared: Unpack[Shared]):
         if depth not in DEPTHS:
             raise ValueError(f"depth must be one of {', '.join(map(str, DEPTHS))}, got {depth}")
         block, expansion, num_blocks = DEPTHS[depth]
-        stem = {"conv": nn.Conv2d(channels, width, 3, padding=1, bias=False)}
         widths = [width, *(expansion * width << i for i in range(4))]
-        stages: dict[str, nn.Module] = {}
-        for i in range(4):
-            blocks = block_group(block, num_blocks[i], widths[i], widths[i + 1], stride=2 if i else 1)
-            stages[f"layer{i + 1}"] = nn.Sequential(OrderedDict(blocks if i else stem | blocks))
-        stages["pool"] = MeanPool()
-        keys = {"depth": depth, "width": width}
-        super().__init__(stages, widths[-1], resolution, channels, num_classes=num_classes, prepare=prepare, keys=keys)
+        stages = residual_stages(channels, widths, num_blocks, [block] * 4) | {"pool": MeanPool()}
+        super().__init__(stages, widths[-1], channels, resolution, {"depth": depth, "width": width}, **shared)

@@ -1,12 +1,14 @@
-"""What is done to images before a classifier sees them, fixed by the training images. Part of the network: attacks and
-deformations act on images, and gradients pass through it."""
+"""Preparation of images for a classifier, measured on the training images.
+
+It is a part of the network: attacks and deformations act on images, and gradients pass through it.
+"""
 
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from ganmix.data import to_float
+from ganmix.data.convert import to_float
 
 CHUNK = 1024  # images taken at a time: a whole data set in float64 would not fit everywhere
 GCN_NORM = 55.0

@@ -2,27 +2,28 @@
 
 from collections import OrderedDict
 from functools import partial
+from typing import Unpack
 
 from torch import nn
 
-from ganmix.networks.classifier.base import Classifier
-from ganmix.networks.classifier.layers import BasicBlock, MeanPool, block_group
+from ganmix.networks.classifier.base import Classifier, Shared
+from ganmix.networks.classifier.layers import BasicBlock, MeanPool, residual_stages
 
 
 class WideResNet(Classifier):
-    """A 3x3 stem of 16 channels and three groups of pre-activation blocks, as Oliver et al. 2018 have WRN-28-2.
+    """A 3x3 stem of 16 channels and three groups of pre-activation blocks, as in the WRN-28-2 of Oliver et al. 2018.
 
-    Of theirs are LeakyReLU and, by default, its slope and no dropout, and the 1x1 shortcuts of the second and third
-    group, which see a block's input before its BN and activation. Convolutions start He-normal by fan-out, the last
-    layer Glorot-normal, biases at 0. Differs from Oliver et al.: PyTorch's batch norm (eps 1e-5, running statistics
-    that move by 0.1, where theirs have 1e-3 and 0.001).
+    As theirs, it has LeakyReLU and, by default, their slope and no dropout; the 1x1 shortcuts of the second and third
+    group see a block's input before its BN and activation. Convolutions start He-normal by fan-out, the last layer
+    Glorot-normal, biases at 0. Differs from Oliver et al.: PyTorch's batch norm (eps 1e-5, momentum 0.1; theirs has
+    1e-3 and 0.001).
 
     Args:
-        resolution, channels, num_classes, prepare: see `Classifier`.
+        channels, resolution, shared: see `Classifier`.
         depth: 6 n + 4, for n >= 1 blocks a group.
         width: k; the groups have 16 k, 32 k and 64 k channels.
-        slope: of LeakyReLU below 0; the authors of Manifold Mixup have PyTorch's, 0.01.
-        dropout: between the two convolutions of each block; the authors have 0.3.
+        slope: of LeakyReLU below 0; the authors of Manifold Mixup use PyTorch's, 0.01.
+        dropout: between the two convolutions of each block; the authors use 0.3.
 
     Raises:
         ValueError: depth is not of that form.
@@ -34,30 +35,26 @@ class WideResNet(Classifier):
 
     def __init__(
         self,
-        resolution: int,
         channels: int,
+        resolution: int,
         *,
-        num_classes: int,
-        prepare: nn.Module | None = None,
         depth: int = 28,
         width: int = 2,
         slope: float = 0.1,
         dropout: float = 0.0,
+        **shared: Unpack[Shared],
     ):
         num_blocks, rest = divmod(depth - 4, 6)
         if num_blocks < 1 or rest:
             raise ValueError(f"depth must be 6 n + 4 (10, 16, 22, 28, 34, 40, ...), got {depth}")
-        stem = {"conv": nn.Conv2d(channels, 16, 3, padding=1, bias=False)}
         widths = [16, *(16 * width << i for i in range(3))]
-        stages: dict[str, nn.Module] = {}
-        for i in range(3):
-            block = partial(BasicBlock, slope=slope, activate_shortcut=i == 0, dropout=dropout)
-            blocks = block_group(block, num_blocks, widths[i], widths[i + 1], stride=2 if i else 1)
-            stages[f"layer{i + 1}"] = nn.Sequential(OrderedDict(blocks if i else stem | blocks))
+        block = partial(BasicBlock, slope=slope, dropout=dropout)
+        late_shortcut = partial(block, activate_shortcut=False)
+        stages = residual_stages(channels, widths, [num_blocks] * 3, [block, late_shortcut, late_shortcut])
         pool = {"bn": nn.BatchNorm2d(widths[-1]), "activation": nn.LeakyReLU(slope, inplace=True), "mean": MeanPool()}
         stages["pool"] = nn.Sequential(OrderedDict(pool))
         keys = {"depth": depth, "width": width, "slope": slope, "dropout": dropout}
-        super().__init__(stages, widths[-1], resolution, channels, num_classes=num_classes, prepare=prepare, keys=keys)
+        super().__init__(stages, widths[-1], channels, resolution, keys, **shared)
         for module in self.stages.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -8,7 +8,7 @@ from ganmix.networks.gan.conv import ConvDiscriminator, ConvGenerator
 from ganmix.networks.gan.resnet import ResNetDiscriminator, ResNetGenerator
 from ganmix.networks.staged import Staged
 
-# name -> (resolution, image_channels, **keys of the config's section) -> noise [N, z] to images [N, C, R, R]
+# name -> (channels, resolution, **keys of the config's section) -> noise [N, z] to images [N, C, R, R]
 GENERATORS: dict[str, Callable[..., Staged]] = {
     "sngan": partial(ResNetGenerator, conv_shortcut=True, residual_gain=math.sqrt(2)),
     "authors": partial(ResNetGenerator, conv_shortcut=False, residual_gain=1.0),

@@ -1,34 +1,30 @@
-"""What the generator/discriminator pairs share: first and last layers, initialisation, spectral norm, batch norms."""
+"""First and last layers, initialisation and spectral norm, which the generators and discriminators share."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 
-class FromNoise(nn.Module):
+class FromNoise(nn.Sequential):
     """Linear: noise [N, z] -> [N, C, 4, 4]."""
 
     def __init__(self, z: int, channels: int):
         super().__init__()
         self.linear = nn.Linear(z, channels * 16)
-
-    def forward(self, noise: Tensor) -> Tensor:
-        return self.linear(noise).unflatten(1, (-1, 4, 4))
+        self.unflatten = nn.Unflatten(1, (channels, 4, 4))
 
 
-class ToImage(nn.Module):
+class ToImage(nn.Sequential):
     """BN, ReLU, conv, tanh: [N, C, H, W] -> images in [-1, 1]."""
 
     def __init__(self, channels: int, image_channels: int):
         super().__init__()
         self.bn = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
         self.conv = nn.Conv2d(channels, image_channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.relu(self.bn(x), inplace=True)).tanh()
+        self.tanh = nn.Tanh()
 
 
 def num_doublings(resolution: int) -> int:
@@ -42,7 +38,7 @@ def initialise(network: nn.Module, gains: Mapping[str, float] = MappingProxyType
     """Give every layer zero biases and Glorot uniform weights.
 
     Args:
-        gains: of the layers whose path ends so, ".conv1"; of the others 1.
+        gains: end of a layer's path, such as ".conv1" -> its gain; the other layers have gain 1.
     """
     for path, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -59,7 +55,7 @@ def spectrally_normalise(network: nn.Module, but: tuple[str, ...] = ()) -> None:
     as the textbook form is.
 
     Args:
-        but: leave out the layers whose path ends so.
+        but: leave out the layers whose paths end with one of these.
     """
     for path, module in list(network.named_modules()):
         if isinstance(module, nn.Conv2d | nn.Linear) and not path.endswith(but):

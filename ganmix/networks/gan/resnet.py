@@ -1,4 +1,4 @@
-"""The residual pair of SN-GAN (Miyato et al. 2018, arXiv 1802.05957, table 3), and its relatives by number and flag."""
+"""The residual pair of SN-GAN (Miyato et al. 2018, arXiv 1802.05957, table 3), and its relatives."""
 
 import math
 
@@ -63,8 +63,7 @@ class ResNetGenerator(Staged):
     """Noise [N, z] -> images [N, C, R, R] in [-1, 1]; one `UpBlock` for each doubling from 4 pixels.
 
     Args:
-        resolution: R, a power of two from 8 to 128.
-        image_channels: C.
+        channels, resolution: C and R of the images; R is a power of two from 8 to 128.
         z: dimensions of the noise.
         width: channels of every block.
         conv_shortcut: a 1x1 convolution on the shortcuts.
@@ -74,8 +73,8 @@ class ResNetGenerator(Staged):
 
     def __init__(
         self,
+        channels: int,
         resolution: int,
-        image_channels: int,
         *,
         z: int,
         width: int,
@@ -84,7 +83,7 @@ class ResNetGenerator(Staged):
         spectral_norm: bool,
     ):
         blocks = {f"block{i + 1}": UpBlock(width, conv_shortcut) for i in range(num_doublings(resolution))}
-        super().__init__({"noise": FromNoise(z, width), **blocks, "image": ToImage(width, image_channels)})
+        super().__init__({"noise": FromNoise(z, width), **blocks, "image": ToImage(width, channels)})
         initialise(self, {".conv1": residual_gain, ".conv2": residual_gain})
         if spectral_norm:
             spectrally_normalise(self)
@@ -94,7 +93,7 @@ class ResNetDiscriminator(Staged):
     """Images [N, C, R, R] -> logits [N]; `DownBlock`s to 8 pixels (one at least), then two that keep the size.
 
     Args:
-        resolution, image_channels, width, residual_gain, spectral_norm: see `ResNetGenerator`.
+        channels, resolution, width, residual_gain, spectral_norm: see `ResNetGenerator`.
         pool: 'sum' or 'mean' over the last pixels.
         stem: channels of a bare 3x3 convolution before the first block, 0 for none. Its output is an affine image
             of the input, so that mixing there is input mixup.
@@ -105,8 +104,8 @@ class ResNetDiscriminator(Staged):
 
     def __init__(
         self,
+        channels: int,
         resolution: int,
-        image_channels: int,
         *,
         width: int,
         pool: str,
@@ -116,16 +115,16 @@ class ResNetDiscriminator(Staged):
         shortcut_gain: float,
         spectral_norm: bool,
     ):
-        stages: dict[str, nn.Module] = {"conv": nn.Conv2d(image_channels, stem, 3, padding=1)} if stem else {}
+        stages: dict[str, nn.Module] = {"conv": nn.Conv2d(channels, stem, 3, padding=1)} if stem else {}
         num_down = max(1, num_doublings(resolution) - 1)
         for i in range(num_down + 2):
-            in_channels = width if i else stem or image_channels
+            in_channels = width if i else stem or channels
             down = i < num_down
             stages[f"block{i + 1}"] = DownBlock(in_channels, width, first=i == 0, down=down, flat_bypass=flat_bypass)
         super().__init__({**stages, "head": PooledLogit(width, pool)})
         # PyTorch's default is Glorot's with gain 1 / sqrt(3) where as many channels go out as come in.
         flat_gain = 1 / math.sqrt(3)
-        residual = {".conv1": residual_gain, ".conv2": residual_gain}
-        initialise(self, {**residual, ".shortcut.conv": shortcut_gain, ".shortcut": flat_gain})
+        gains = {".conv1": residual_gain, ".conv2": residual_gain, ".shortcut.conv": shortcut_gain}
+        initialise(self, gains | {".shortcut": flat_gain})
         if spectral_norm:
             spectrally_normalise(self, but=(".shortcut",))

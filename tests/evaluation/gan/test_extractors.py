@@ -1,7 +1,5 @@
 import hashlib
 import os
-import sys
-import types
 from pathlib import Path
 from urllib.error import URLError
 
@@ -131,9 +129,7 @@ class FakeClassifier(nn.Module):
 @pytest.fixture
 def shipped(monkeypatch, tmp_path):
     """Stands in for the classifiers that come with ganmix."""
-    module = types.ModuleType("ganmix.networks.classifier.base")
-    module.load_classifier = FakeClassifier
-    monkeypatch.setitem(sys.modules, "ganmix.networks.classifier.base", module)
+    monkeypatch.setattr(extractors, "load_classifier", FakeClassifier)
     monkeypatch.setattr(extractors, "SHIPPED", tmp_path)
     for name in ("digits", "fashion_mnist"):
         (tmp_path / f"{name}.safetensors").write_bytes(name.encode())

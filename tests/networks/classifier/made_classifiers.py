@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ganmix.networks.classifier import CLASSIFIERS, Classifier
 
-SIZES: dict[str, dict[str, int]] = {
-    "conv": {"width": 4},
+SIZES: dict[str, dict[str, Any]] = {
+    "conv": {"width": 4, "downsample": "stride"},
     "preact_resnet": {"depth": 18, "width": 4},
     "wide_resnet": {"depth": 10, "width": 1},
     "bottleneck_mlp": {"hidden": 16, "bottleneck": 3},
@@ -18,7 +18,7 @@ SIZES: dict[str, dict[str, int]] = {
 def make_classifier(name: str, resolution: int = 8, channels: int = 3, num_classes: int = 4, **keys: Any) -> Classifier:
     """A network with random weights, biases and running statistics, in training mode."""
     torch.manual_seed(0)
-    network = CLASSIFIERS[name](resolution, channels, num_classes=num_classes, **{**SIZES[name], **keys})
+    network = CLASSIFIERS[name](channels, resolution, num_classes=num_classes, **{**SIZES[name], **keys})
     with torch.no_grad():
         for key, tensor in network.stages.state_dict().items():
             if key.endswith("running_var"):

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ganmix.evaluation.gan.extractors import SHIPPED, get_extractor
 from ganmix.mixup import MixPlan, classifier_plan
 from ganmix.networks.classifier import CLASSIFIERS, PREPARATIONS, Classifier, prepare_for
-from ganmix.networks.classifier.base import classifier_file, load_classifier
+from ganmix.networks.classifier.files import classifier_file, load_classifier
 from ganmix.networks.classifier.layers import BasicBlock, Dropout
 from ganmix.networks.classifier.preact_resnet import Bottleneck
 
@@ -208,7 +208,7 @@ def test_a_file_of_an_unknown_kind_is_refused(key: str, kind: str, tmp_path: Pat
         ("fashion_mnist", "c172b603680791a11869cd3a99c74900c0728814b94978ecd455d2050e4caa01"),
     ],
 )
-def test_shipped_files_which_name_width_alone_are_what_they_were(name: str, digest: str):
+def test_shipped_files_are_what_they_were(name: str, digest: str):
     """Finished runs were scored by them, and are compared by this digest."""
     network = load_classifier(SHIPPED / f"{name}.safetensors")
     assert get_extractor(name).digest == digest
@@ -362,13 +362,13 @@ def test_preact_resnet_has_as_many_parameters_as_a_count_by_hand(
         expected += first + (blocks - 1) * later
     expected += (num_in + 1) * num_classes
     with torch.device("meta"):
-        network = CLASSIFIERS["preact_resnet"](32, channels, num_classes=num_classes, depth=depth, width=width)
+        network = CLASSIFIERS["preact_resnet"](channels, 32, num_classes=num_classes, depth=depth, width=width)
     assert num_parameters(network) == expected
 
 
 def test_preact_resnet_18_is_the_default_and_as_large_as_the_authors():
     with torch.device("meta"):
-        network = CLASSIFIERS["preact_resnet"](32, 3, num_classes=10)
+        network = CLASSIFIERS["preact_resnet"](3, 32, num_classes=10)
     assert num_parameters(network) == 11_171_146
     assert network.settings["depth"] == 18
 
@@ -390,7 +390,7 @@ def test_boundaries_of_preact_resnet_begin_with_the_papers_eligible_layers():
 
 def test_preact_resnet_starts_as_pytorch_does():
     torch.manual_seed(0)
-    network = CLASSIFIERS["preact_resnet"](8, 3, num_classes=10, depth=18, width=16)
+    network = CLASSIFIERS["preact_resnet"](3, 8, num_classes=10, depth=18, width=16)
     for layer in (module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)):
         bound = 1 / math.sqrt(layer.weight[0].numel())
         assert 0.9 * bound < layer.weight.abs().max().item() <= bound
@@ -528,7 +528,7 @@ def test_dropout_draws_from_its_generator_only():
 
 def test_wrn_28_2_is_the_default_and_as_large_as_the_original():
     with torch.device("meta"):
-        network = CLASSIFIERS["wide_resnet"](32, 3, num_classes=10)
+        network = CLASSIFIERS["wide_resnet"](3, 32, num_classes=10)
     w, expected, num_in = 32, 9 * 3 * 16, 16
     for group in range(3):
         num_out = w * 2**group
@@ -543,7 +543,7 @@ def test_wrn_28_2_is_the_default_and_as_large_as_the_original():
 
 def test_wide_resnet_starts_he_normal():
     torch.manual_seed(0)
-    network = CLASSIFIERS["wide_resnet"](8, 3, num_classes=10, depth=10, width=2)
+    network = CLASSIFIERS["wide_resnet"](3, 8, num_classes=10, depth=10, width=2)
     for layer in (module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)):
         weight = layer.weight.detach()
         fan_out = layer.out_channels * weight[0, 0].numel() if weight.ndim == 4 else sum(weight.shape)
@@ -579,7 +579,7 @@ def test_bottleneck_mlp_is_six_matrix_products_with_the_middle_one_linear():
 
 
 def test_bottleneck_mlp_has_by_default_the_papers_sizes():
-    network = CLASSIFIERS["bottleneck_mlp"](28, 1, num_classes=10)
+    network = CLASSIFIERS["bottleneck_mlp"](1, 28, num_classes=10)
     sizes = [784, 1024, 1024, 2, 1024, 1024, 10]
     shapes = [p.shape for p in network.parameters() if p.ndim == 2]
     assert shapes == [(sizes[i + 1], sizes[i]) for i in range(6)]

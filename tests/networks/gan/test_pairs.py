@@ -21,7 +21,7 @@ def build(role: str, name: str, resolution: int = 16, channels: int = 3, **chang
     parameters = list(inspect.signature(function).parameters.values())[2:]
     keys = {**TINY, **changes}
     torch.manual_seed(0)
-    return function(resolution, channels, **{p.name: keys[p.name] for p in parameters if p.default is p.empty})
+    return function(channels, resolution, **{p.name: keys[p.name] for p in parameters if p.default is p.empty})
 
 
 def batch(role: str, num: int = 4, resolution: int = 16, channels: int = 3) -> Tensor:

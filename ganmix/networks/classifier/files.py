@@ -1,0 +1,52 @@
+"""A trained classifier as a safetensors file; such files are the feature extractors of the scores too."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from ganmix.networks.classifier import CLASSIFIERS, PREPARATIONS, Classifier
+
+
+def classifier_file(network: Classifier, recipe: dict[str, Any]) -> bytes:
+    """Return weights, settings and the recipe (config and result) that made them, as a safetensors file.
+
+    Raises:
+        ValueError: its preparation is none of `PREPARATIONS`, so that the file could not be loaded.
+    """
+    preparation = network.settings["prepare"]
+    if preparation is not None:
+        _entry(PREPARATIONS, preparation, "preparation")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    metadata = {"settings": json.dumps(network.settings), "recipe": json.dumps(recipe)}
+    content: bytes = safetensors.torch.save(tensors, metadata)
+    return content
+
+
+def load_classifier(path: Path) -> Classifier:
+    """Load a classifier from a file with what `classifier_file` returned; in eval mode, on the CPU.
+
+    Raises:
+        ValueError: the kind of network or preparation is unknown.
+    """
+    with safetensors.safe_open(path, framework="pt") as file:
+        settings = json.loads(file.metadata()["settings"])
+    name, preparation = settings.pop("name"), settings.pop("prepare")
+    prepare = None
+    if preparation is not None:
+        make = _entry(PREPARATIONS, preparation, "preparation")
+        prepare = make.empty(settings["channels"], settings["resolution"])
+    # Its random initial weights are overwritten; the caller's draws must not move.
+    with torch.random.fork_rng(devices=[]):
+        network: Classifier = _entry(CLASSIFIERS, name, "classifier")(**settings, prepare=prepare)
+    network.load_state_dict(safetensors.torch.load_file(path))
+    return network.eval()
+
+
+def _entry(table: Mapping[str, Any], name: str, kind: str) -> Any:
+    if name not in table:
+        raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(table)}")
+    return table[name]
