@@ -1,4 +1,4 @@
-"""The ways a run ends early that are a user's business, each with its exit status."""
+"""The ways in which a run ends early that are a user's business, each with its exit status."""
 
 import signal
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """A config, an argument or data that cannot be used: one line a problem, no traceback, exit status 2."""
+    """A config, an argument or data that cannot be used: one line per problem, no traceback, exit status 2."""
 
     exit_status = 2
 
@@ -25,12 +25,12 @@ def naming(key: str) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """Return what an error of a library says, in one line: some say it in many, some in none."""
+    """Return the first line of a library's error message, or the error's type if the message is empty."""
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
 class DivergedError(Exception):
-    """A loss or a gradient is no longer a finite number: exit status 3."""
+    """A loss or a gradient is not a finite number: exit status 3."""
 
     exit_status = 3
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ganmix.config.classifier import ClassifierConfig
-from ganmix.config.reader import differences, read_config
+from ganmix.config.method import differences
+from ganmix.config.reader import read_config
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "classifier"
 FOLDERS = ("table1", "table2", "table4", "table7", "low_data", "ablation")
@@ -113,7 +114,7 @@ WITH_ROW = [name for name in ALL if name not in TEXT]
 
 def changed(one, other):
     """The sections in which two configs differ, but for the paper's row and the folder of the run."""
-    keys = {key for key, _, _ in differences(ALL[one], ALL[other])} - {"run.dir"}
+    keys = {key for key, _, _ in differences(ALL[one].model_dump(), ALL[other].model_dump())} - {"run.dir"}
     return {key.partition(".")[0] for key in keys} - {"paper"}
 
 
@@ -156,7 +157,7 @@ def test_the_texts_setting_of_table_4_carries_no_number_of_the_authors_code(name
     assert changed(name.removesuffix("_text"), name) <= {"data", "network", "semi_supervised"}
     assert (row.semi_supervised is None) == (text.semi_supervised is None) == ("supervised" in name)
     if text.semi_supervised is not None:
-        keys = {key for key, _, _ in differences(row.semi_supervised, text.semi_supervised)}
+        keys = {key for key, _, _ in differences(dict(row.semi_supervised), dict(text.semi_supervised))}
         assert keys == {"targets"}
 
 
@@ -201,7 +202,8 @@ def test_no_other_config_is_the_same_training(name):
 
 def test_blocked_gradients_are_all_that_the_ablation_changes():
     full, blocked = "table1/preact_resnet18_manifold_mixup", "ablation/preact_resnet18_blocked_{}_epochs"
-    by_key = {key: values for key, *values in differences(ALL[full], ALL[blocked.format(1200)]) if "mixup" in key}
+    trees = ALL[full].model_dump(), ALL[blocked.format(1200)].model_dump()
+    by_key = {key: values for key, *values in differences(*trees) if "mixup" in key}
     assert by_key == {"mixup.block_gradients": [False, True]}
     assert changed(full, blocked.format(1200)) == {"mixup"}
     assert changed(blocked.format(400), blocked.format(1200)) == {"training"}

@@ -1,5 +1,4 @@
 import json
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -10,14 +9,15 @@ from ganmix.commands import train_classifier, train_gan
 from ganmix.config.classifier import ClassifierConfig
 from ganmix.config.gan import Evaluation, GanConfig
 from ganmix.config.help import json_schema, schema_tree
-from ganmix.config.reader import differences, read_config
+from ganmix.config.method import differences
+from ganmix.config.reader import read_config
 from ganmix.data import DATASETS
 from ganmix.evaluation.gan.extractors import SHIPPED
-from ganmix.evaluation.gan.protocol import Parts, choose_parts
 from ganmix.losses import CLASSIFICATION_LOSSES, GAN_LOSSES, PENALTIES
 from ganmix.networks.classifier import CLASSIFIERS, PREPARATIONS
 from ganmix.networks.gan import DISCRIMINATORS, GENERATORS
 from ganmix.tasks.gan import build_network
+from ganmix.tasks.gan_scores import parts_of
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 TABLE_6 = {  # Inception score and FID, in the paper's order
@@ -94,8 +94,7 @@ def test_every_classifier_config_takes_a_step(path, made_data, monkeypatch, tmp_
 def test_every_protocols_extractor_is_inception_or_shipped(path):
     config = read_config(GanConfig, path)
     evaluation = config.evaluation or Evaluation()  # by which `evaluate` scores a run that has none
-    parts = evaluation.model_dump(include={field.name for field in fields(Parts)})
-    _, found = choose_parts(evaluation.protocol, config.data.name, parts)
+    _, found = parts_of(evaluation, config.data.name)
     assert found.extractor == "inception" or (SHIPPED / f"{found.extractor}.safetensors").is_file()
 
 
@@ -128,6 +127,7 @@ def test_first_line_points_to_the_schema(path, model):
 def test_table_6_configs_carry_the_papers_scores():
     papers = {path.stem: read_config(GanConfig, path).paper for path in GAN_FILES if path.parent.name == "table6"}
     assert {name: (paper.values["IS"], paper.values.get("FID")) for name, paper in papers.items()} == TABLE_6
+    assert {(paper.table, *paper.spreads) for paper in papers.values()} == {("Table 6", "IS")}
     assert len({paper.row for paper in papers.values()}) == len(TABLE_6)
 
 
@@ -141,7 +141,7 @@ def test_table_6_discriminators_are_as_large_as_in_the_authors_scripts(name):
 
 def test_miyatos_row_is_the_benchmarks_training_scored_their_way():
     files = (CONFIGS / "gan" / name for name in ("sngan_cifar10.yaml", "table6/sn_gan_hinge_miyato.yaml"))
-    keys = {key for key, _, _ in differences(*(read_config(GanConfig, path) for path in files))}
+    keys = {key for key, _, _ in differences(*(read_config(GanConfig, path).model_dump() for path in files))}
     assert keys == {"evaluation.protocol", "paper"}
 
 

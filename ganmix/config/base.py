@@ -1,4 +1,4 @@
-"""What every config model is made of: the section and the number types with their ranges."""
+"""The base class of all config sections, and the number types with their ranges."""
 
 from typing import Annotated, Any
 
@@ -6,9 +6,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Section(BaseModel):
-    """A mapping in the config file: unknown keys and loose types (`steps: true`, `lr: '1'`) are errors.
+    """A mapping in the config file. Unknown keys and loose types (`steps: true`, `lr: '1'`) are errors.
 
-    A union of sections is told apart by a key of each, `Field(discriminator="name")`.
+    A union of sections has a key that tells its members apart: `Field(discriminator="name")`.
     """
 
     model_config = ConfigDict(
@@ -17,15 +17,17 @@ class Section(BaseModel):
 
 
 def _integral(value: Any) -> Any:
-    # YAML reads 1e4 as a float; as a number of steps it is meant as a whole number.
+    # YAML reads 1e4 as a float; as a number of steps it means a whole number.
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Count = Annotated[int, Field(gt=0), BeforeValidator(_integral)]
-"""A whole number of at least 1; 1e4 will do."""
+"""A whole number of at least 1; may be written as 1e4."""
 
 CountOrZero = Annotated[int, Field(ge=0), BeforeValidator(_integral)]
-"""A whole number of at least 0; 1e4 will do."""
+"""A whole number of at least 0; may be written as 1e4."""
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-"""A finite number greater than 0."""
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+EmaDecay = Annotated[float, Field(gt=0, lt=1)]

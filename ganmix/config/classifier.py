@@ -1,33 +1,33 @@
 """What `train_classifier.py` reads: every key of a classifier's YAML, with its type, default and meaning."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ganmix.config.base import Count, CountOrZero, PositiveFloat, Section
+from ganmix.config.base import Count, CountOrZero, EmaDecay, Fraction, NotNegative, PositiveFloat, Section
 from ganmix.config.common import Data, Device, Logging, PaperRow, RunConfig, with_input_as_0
-
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class LabelledData(Data):
-    """A known data set, what of it is trained on, and how a batch of it is changed."""
+    """A known data set with labels."""
 
     labels_per_class: Count | None = None
-    """train on the labels of so many images of each class, drawn by the run's seed; null: of all"""
+    """labelled images of each class, drawn with the run's seed; null: all"""
     num_validation: CountOrZero = 0
-    """training images kept apart to choose a checkpoint by, drawn by the run's seed, as evenly over the classes as the
-    number allows"""
+    """training images held out to choose a checkpoint by, drawn with the run's seed and balanced over the classes"""
     crop_padding: CountOrZero = 0
-    """pixels by which images are padded before a crop of their size is taken at random; 0: no crop"""
+    """pixels of padding on each side before a random crop of the original size; 0: no crop"""
     padding: Literal["black", "reflect"] = "black"
-    """what they are padded with"""
+    """content of the padding"""
     prepare: Literal["channels", "zca", "zca_only"] | None = None
-    """channels: mean 0 and standard deviation 1 of each channel; zca: global contrast normalisation, then whitening
-    (Oliver et al. 2018); zca_only: whitening (the authors' code); by the training images"""
+    """input normalisation, fitted to the training images. channels: mean 0 and standard deviation 1 in each channel;
+    zca: global contrast normalisation, then whitening (Oliver et al. 2018); zca_only: whitening (the authors' code)"""
     noise: NotNegative = 0.0
-    """standard deviation of Gaussian noise on what was prepared"""
+    """standard deviation of Gaussian noise added to the normalised input"""
+
+    @property
+    def augmentation(self) -> dict[str, Any]:
+        return super().augmentation | {"crop_padding": self.crop_padding, "padding": self.padding}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -37,39 +37,39 @@ class LabelledData(Data):
 
 
 class ConvNetwork(Section):
-    """Three convolutions with batch norm; mean over the pixels, linear."""
+    """Three convolutions with batch norm, a mean over the pixels, and a linear layer."""
 
     name: Literal["conv"]
     width: Count = 16
-    """channels of the first convolution; then 2 and 4 times as many"""
+    """channels of the first convolution; the others have 2 and 4 times as many"""
     downsample: Literal["stride", "max_pool"] = "stride"
-    """how the resolution is halved twice: by the stride of the second and third convolution, or by max pooling after
-    the first and second, which takes the same multiplications"""
+    """how the resolution is halved twice: by strides in the second and third convolution, or by max pooling after the
+    first and second; the number of multiplications is the same"""
 
 
 class PreActResNet(Section):
-    """He et al. 2016, identity mappings; stages layer1 to layer4, the paper's resblocks."""
+    """He et al. 2016, identity mappings; the stages layer1 to layer4 are the paper's resblocks."""
 
     name: Literal["preact_resnet"]
     depth: Literal[18, 34, 152] = 18
-    """layers"""
+    """number of layers"""
     width: Annotated[Count, Field(ge=8)] = 64
-    """channels of the first group; each later one has twice as many. Below 8, the CPU's strided 1x1 convolutions write
-    past their memory in channels_last (torch 2.14)"""
+    """channels of the first group; they double from group to group. Below 8, strided 1x1 convolutions in channels_last
+    write out of bounds on the CPU (torch 2.14)"""
 
 
 class WideResNet(Section):
-    """Zagoruyko and Komodakis 2016, as Oliver et al. 2018 have it; stages layer1 to layer3."""
+    """Zagoruyko and Komodakis 2016, in the variant of Oliver et al. 2018; stages layer1 to layer3."""
 
     name: Literal["wide_resnet"]
     depth: Count = 28
-    """layers, 6 n + 4"""
+    """number of layers, 6 n + 4"""
     width: Count = 2
-    """k: the groups have 16 k, 32 k and 64 k channels"""
+    """widening factor k: the groups have 16 k, 32 k and 64 k channels"""
     slope: NotNegative = 0.1
-    """of LeakyReLU below 0; 0.01 in the authors' code"""
+    """negative slope of LeakyReLU (0.01 in the authors' code)"""
     dropout: Fraction = 0.0
-    """share of values dropped between the two convolutions of each block; 0.3 in the authors' code"""
+    """dropout rate between the two convolutions of each block (0.3 in the authors' code)"""
 
 
 class BottleneckMlp(Section):
@@ -83,13 +83,13 @@ class BottleneckMlp(Section):
 
 
 class Loss(Section):
-    """What is minimised on labelled images."""
+    """The loss on labelled images."""
 
     name: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
-    """of soft targets; binary_cross_entropy (the authors' code): of each softmax output, a mean over the classes too,
-    so gradients are about as many times smaller as there are classes"""
+    """binary_cross_entropy (the authors' code): of each softmax output, averaged over the classes too, so its gradients
+    are smaller by about the number of classes"""
     label_smoothing: Fraction = 0.0
-    """share of each target that goes to all classes alike"""
+    """share of each target that is spread evenly over all classes"""
 
 
 class Mixup(Section):
@@ -119,54 +119,53 @@ class CutMix(Section):
     """Boxes of one image pasted into another (Yun et al. 2019), for comparison."""
 
     alpha: PositiveFloat = 1.0
-    """of Beta(alpha, alpha), the share of the image that stays"""
+    """Beta(alpha, alpha) is the distribution of the share of the image that stays"""
 
 
 class SemiSupervised(Section):
-    """Consistency of mixes of unlabelled images, algorithms 1 and 3 of the paper. An epoch is one pass over these."""
+    """Consistency loss on mixes of unlabelled images (algorithms 1 and 3); an epoch is one pass over these images."""
 
     batch_size: Count = 100
-    """unlabelled images in a batch; all training images are unlabelled ones, those with labels too"""
+    """unlabelled images in a batch; labelled training images count as unlabelled ones too"""
     mixup: Mixup
-    """of unlabelled images and their pseudo-labels, drawn apart from that of labelled ones"""
+    """mixup of unlabelled images and their pseudo-labels, independent of the mixup of labelled images"""
     weight: PositiveFloat = 1.0
-    """largest consistency coefficient"""
+    """largest weight of the consistency loss"""
     ramp: Annotated[float, Field(gt=0, le=1)] = 0.4
-    """share of the steps over which the coefficient rises to it, as exp(-5 (1 - t)^2)"""
+    """share of the training over which the weight rises to its largest value, as exp(-5 (1 - t)^2)"""
     targets: Literal["softmax", "logits"] = "softmax"
-    """what the squared error is between: softmax outputs, as the paper says, or logits, as the authors' code had it"""
+    """what the squared error compares: softmax outputs (the paper) or logits (the authors' code)"""
     batch_norm: Literal["batch", "running"] = "batch"
-    """statistics that pseudo-labels are computed with: their batch's own, which leave no trace in the running means, or
-    the running means"""
+    """statistics for computing pseudo-labels: those of the batch, without updating the running means, or the running
+    means"""
 
 
 class Training(Section):
-    """Optimisation: SGD with momentum."""
+    """Optimisation with SGD."""
 
     steps: Count | None = None
-    """batches"""
+    """number of batches"""
     epochs: Count | None = None
-    """passes over the training images; the alternative to steps"""
+    """passes over the training images, instead of steps"""
     batch_size: Count = 128
     """labelled images in a batch"""
     lr: PositiveFloat = 0.1
-    """first learning rate"""
+    """initial learning rate"""
     decay: Literal["constant", "linear", "cosine", "multistep"] = "linear"
-    """how the rate falls: linear and cosine to 0 over the training, multistep to a tenth at each of drops"""
+    """schedule of the learning rate: linear and cosine fall to 0 at the end, multistep divides by 10 at each drop"""
     drops: tuple[Count, ...] = ()
-    """of multistep: epochs, or steps where steps are given; all before the end of the training"""
+    """when multistep divides: epochs, or steps if steps are given; all before the end of the training"""
     momentum: Fraction = 0.9
-    """of SGD"""
     nesterov: bool = True
-    """Nesterov's momentum"""
+    """use Nesterov's momentum"""
     weight_decay: NotNegative = 1e-4
-    """L2, of every parameter"""
+    """L2 penalty on every parameter"""
     l1: NotNegative = 0.0
-    """coefficient of the sum of the weights' absolute values"""
+    """coefficient of an L1 penalty on the weights"""
     l1_of: Literal["all", "first"] = "all"
-    """the weights in that sum: of all layers, or of the first convolution alone, as the authors' code had it"""
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """decay of an exponential moving average of the network, which is then what is evaluated"""
+    """the weights that l1 applies to: all, or only the first convolution's (the authors' code)"""
+    ema: EmaDecay | None = None
+    """decay of an exponential moving average of the network; if set, the average is evaluated"""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -190,35 +189,37 @@ class Attacks(Section):
     """White-box attacks on test images (Table 5, appendix D)."""
 
     epsilon: PositiveFloat = 0.03
-    """largest change of a pixel, of a range of 1"""
+    """largest change of a pixel, where pixels range from 0 to 1"""
     space: Literal["pixel", "normalised"] = "pixel"
-    """normalised: epsilon in standard deviations of each channel and no clamp to the range, as the authors attacked;
-    about a quarter as strong"""
+    """normalised: epsilon and pgd_step are in standard deviations of each channel, and nothing is clamped to the pixel
+    range, as in the authors' attacks; about a quarter as strong"""
     pgd_step: PositiveFloat = 0.0075
-    """length of a step of PGD, in the unit of epsilon: in normalised space these are standard deviations"""
+    """step size of PGD, in the unit of epsilon"""
     pgd_steps: Count = 20
-    """steps of PGD, in either space"""
+    """steps of PGD"""
     unbounded_step: PositiveFloat = 0.01
-    """length of a step of the check without bound, of a pixel's range whatever space says"""
+    """step size of the unbounded attack, where pixels range from 0 to 1, in either space"""
     unbounded_steps: Count = 200
-    """its steps"""
+    """steps of the unbounded attack"""
 
 
 class Evaluation(Section):
-    """Scores on test images, never seen in training."""
+    """Scores on test images."""
 
     every: Count | Literal["epoch"] | None = "epoch"
-    """steps between evaluations on clean images; epoch: after each; null: at the end only"""
+    """steps between evaluations on clean images; epoch: after each epoch; null: only at the end"""
     select: Literal["last", "validation", "test"] = "last"
-    """the step whose network is evaluated and reported: the last; the best on validation images; or the best on test
-    images, as the authors did, which is no honest estimate"""
+    """the checkpoint to evaluate and report: the last, the best on validation images, or the best on test images (as
+    the authors did), which overestimates the accuracy"""
     num_test: Count | None = None
-    """attacks, deformations and interpolations are of the first so many test images; null: of all, as clean scores"""
+    """use only the first images of the test set for attacks, deformations and interpolations; null: all"""
     attacks: Attacks = Attacks()
 
 
 class ClassifierConfig(RunConfig):
     """A classifier training, supervised or semi-supervised."""
+
+    kind: ClassVar[str] = "classifier"
 
     data: LabelledData
     network: Annotated[ConvNetwork | PreActResNet | WideResNet | BottleneckMlp, Field(discriminator="name")]
@@ -231,13 +232,17 @@ class ClassifierConfig(RunConfig):
     evaluation: Evaluation = Evaluation()
     device: Device = Device()
     paper: PaperRow | None = None
-    """the row of the paper that this config repeats, for reports"""
+    """the row of the paper that this config reproduces, for reports"""
 
     @property
     def images_per_step(self) -> int:
-        """Training images of a step, which `images_per_second` counts."""
-        semi = self.semi_supervised
-        return self.training.batch_size + (0 if semi is None else semi.batch_size)
+        """Images that one step takes, labelled and unlabelled."""
+        return self.training.batch_size + (self.semi_supervised.batch_size if self.semi_supervised else 0)
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the run may get more steps than it began with: nothing changes over the training."""
+        return self.training.decay == "constant" and self.semi_supervised is None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

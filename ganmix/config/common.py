@@ -1,95 +1,116 @@
 """The sections that GAN and classifier configs share."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ganmix.config.base import Count, CountOrZero, Section
+from ganmix.config.base import Count, CountOrZero, PositiveFloat, Section
 
 
 class Run(Section):
-    """Where a run lives, and its seed."""
+    """The run's folder and seed."""
 
     dir: str | None = None
-    """folder of everything the run writes; null: runs/NAME_OF_THE_CONFIG"""
+    """folder for everything that the run writes; null: runs/NAME_OF_THE_CONFIG"""
     seed: CountOrZero = 0
-    """of the initial weights and every random draw"""
+    """seed of the initial weights and of every random draw"""
 
 
-class Data(Section):
+class Images(Section):
+    """What every data section has."""
+
+    name: str
+    num_images: Count | None = None
+    """train on this many images, drawn with the run's seed; null: all"""
+    flip: bool = False
+    """mirror each image with probability 1/2"""
+    dequantise: bool = False
+    """add uniform noise within one grey level"""
+
+    @property
+    def augmentation(self) -> dict[str, Any]:
+        """How a batch is changed before it is trained on, by the arguments of `data.augment`."""
+        return {"flip": self.flip, "dequantise": self.dequantise}
+
+
+class Data(Images):
     """A known data set."""
 
     name: Literal["digits", "fashion_mnist", "mnist", "cifar10", "cifar100", "svhn"]
     root: str = "data"
-    """folder where data sets are looked for, and downloaded to"""
+    """folder of the data sets; missing ones are downloaded to it"""
     resolution: Count | None = None
-    """pixels a side; null: the data set's own (digits 8, the others 32)"""
-    num_images: Count | None = None
-    """train on this many of them, drawn by the run's seed; null: all"""
-    flip: bool = False
-    """mirror each image with probability 1/2"""
-    dequantise: bool = False
-    """add uniform noise within a grey level"""
+    """height and width in pixels; null: the data set's own (digits 8, the others 32)"""
+
+    @property
+    def source(self) -> str:
+        """Where the images are, for a message."""
+        return f"{self.root} ({self.name})"
 
 
-class FolderData(Section):
-    """A folder of images, in any depth, of any sizes and modes."""
+class FolderData(Images):
+    """A folder of images of any size and mode, with or without subfolders."""
 
     name: Literal["folder"]
     path: str
     """the folder"""
     resolution: Count
-    """pixels a side: images are resized to it by their shorter side, then cropped at the centre"""
+    """height and width in pixels; each image is resized by its shorter side, then cropped at the centre"""
     channels: Literal[1, 3] = 3
-    """1 grey, 3 colour"""
+    """1: grey, 3: colour"""
     skip_broken: bool = False
-    """leave out files that cannot be read, with a count, instead of stopping"""
-    num_images: Count | None = None
-    """train on this many of them, drawn by the run's seed; null: all"""
-    flip: bool = False
-    """mirror each image with probability 1/2"""
-    dequantise: bool = False
-    """add uniform noise within a grey level"""
+    """skip unreadable files and print their number, instead of stopping"""
+
+    @property
+    def source(self) -> str:
+        """Where the images are, for a message."""
+        return self.path
 
 
 class Logging(Section):
-    """Steps between what a run writes."""
+    """How often a run writes."""
 
     scalars_every: Count = 100
-    """steps between lines of metrics.jsonl and points of the curves, which are means over them"""
+    """steps between lines of metrics.jsonl and points in TensorBoard; each is a mean over these steps"""
     images_every: Count = 1000
-    """steps between sample grids"""
+    """steps between image grids"""
     checkpoint_every: Count = 1000
-    """steps between checkpoints; a kill loses at most these"""
+    """steps between checkpoints; a killed run loses at most these steps"""
     keep_every: Count | None = None
-    """steps between checkpoints that are kept for good, as step_NNNNNN.pt; null: none"""
+    """steps between checkpoints that are never deleted (step_NNNNNN.pt); null: none"""
 
 
 class Device(Section):
     """Where and how to compute."""
 
     name: str = "auto"
-    """auto (CUDA if there is one), cpu, cuda or cuda:N"""
+    """auto (CUDA if available), cpu, cuda or cuda:N"""
     channels_last: bool = True
-    """memory format of images and weights"""
+    """store images and weights in channels_last memory format"""
     bf16: bool = False
-    """bfloat16 autocast; penalties stay in float32"""
+    """use bfloat16 autocast; penalties stay in float32"""
     compile: bool = False
-    """torch.compile for G and D; needs a C++ compiler on the CPU"""
+    """compile the networks with torch.compile; on the CPU this needs a C++ compiler"""
 
 
 class PaperRow(Section):
-    """A row of the paper's tables (arXiv 1806.05236 v1), whatever this config trains on."""
+    """A row of a table in the paper (arXiv 1806.05236 v1); the config may train on other data."""
 
     table: str
-    """Table 1, ..."""
+    """the table's name: Table 1, ..."""
     row: str
     """the row's name"""
-    values: dict[str, float]
-    """by score; accuracies in per cent"""
-    spreads: dict[str, float] = Field(default_factory=dict)
-    """the paper's own +-, by score"""
+    values: dict[str, PositiveFloat]
+    """the paper's value of each score; accuracies in per cent"""
+    spreads: dict[str, PositiveFloat] = Field(default_factory=dict)
+    """the paper's +- of each score; in Table 6 over 10 splits, averaged over 3 runs, and as printed in quoted rows"""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if others := self.spreads.keys() - self.values.keys():
+            raise ValueError(f"spreads needs a value for each of its scores, and has none for {', '.join(others)}")
+        return self
 
 
 def with_input_as_0(stages: Sequence[int | str]) -> list[int | str]:

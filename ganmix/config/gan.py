@@ -1,92 +1,82 @@
 """What `train_gan.py` reads: every key of a GAN's YAML, with its type, default and meaning."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from ganmix.config.base import Count, CountOrZero, PositiveFloat, Section
+from ganmix.config.base import Count, CountOrZero, EmaDecay, Fraction, PositiveFloat, Section
 from ganmix.config.common import Data, Device, FolderData, Logging, PaperRow, RunConfig, with_input_as_0
 
-Beta = Annotated[float, Field(ge=0, lt=1)]
+NoiseSize = Annotated[Count, Field(description="dimensions of the noise")]
+Width = Annotated[Count, Field(description="channels of every block")]
+DoublingWidth = Annotated[
+    Count, Field(description="channels at full resolution; they double each time the resolution halves")
+]
+SpectralNorm = Annotated[bool, Field(description="divide every weight by its largest singular value")]
 
 
 class SnganGenerator(Section):
-    """Miyato et al. 2018: residual blocks, 1x1 convolutions on the shortcuts."""
+    """Miyato et al. 2018: residual blocks with 1x1 convolutions on the shortcuts."""
 
     name: Literal["sngan"]
-    z: Count = 128
-    """dimensions of the noise"""
-    width: Count = 256
-    """channels of every block"""
-    spectral_norm: bool = False
-    """normalise every weight by its largest singular value"""
+    z: NoiseSize = 128
+    width: Width = 256
+    spectral_norm: SpectralNorm = False
 
 
 class AuthorsGenerator(Section):
-    """The Manifold Mixup authors': bare shortcuts, gain 1."""
+    """The network of the Manifold Mixup authors: residual blocks with plain shortcuts, initialised with gain 1."""
 
     name: Literal["authors"]
-    z: Count = 62
-    """dimensions of the noise"""
-    width: Count = 128
-    """channels of every block"""
-    spectral_norm: bool = False
-    """normalise every weight by its largest singular value"""
+    z: NoiseSize = 62
+    width: Width = 128
+    spectral_norm: SpectralNorm = False
 
 
 class ConvGenerator(Section):
-    """A small convolutional network, which a CPU can train."""
+    """A small convolutional network that trains on a CPU."""
 
     name: Literal["conv"]
-    z: Count = 64
-    """dimensions of the noise"""
-    width: Count = 32
-    """channels at full resolution; they double as the pixels halve"""
-    spectral_norm: bool = False
-    """normalise every weight by its largest singular value"""
+    z: NoiseSize = 64
+    width: DoublingWidth = 32
+    spectral_norm: SpectralNorm = False
 
 
 class SnganDiscriminator(Section):
-    """Miyato et al. 2018: residual blocks, sum over the pixels."""
+    """Miyato et al. 2018: residual blocks, then a sum over the pixels."""
 
     name: Literal["sngan"]
-    width: Count = 128
-    """channels of every block"""
-    spectral_norm: bool = True
-    """normalise every weight by its largest singular value"""
+    width: Width = 128
+    spectral_norm: SpectralNorm = True
 
 
 class AuthorsDiscriminator(Section):
-    """The Manifold Mixup authors': residual blocks, mean over the pixels."""
+    """The network of the Manifold Mixup authors: residual blocks, then a mean over the pixels."""
 
     name: Literal["authors"]
-    width: Count = 128
-    """channels of every block"""
+    width: Width = 128
     stem: CountOrZero = 0
-    """channels of a bare convolution before the first block (16 in the authors' code); 0: none"""
+    """channels of an extra convolution before the first block (16 in the authors' code); 0: none"""
     flat_bypass: bool = False
-    """a 1x1 convolution, without spectral norm, on the shortcuts of the blocks that keep the size, as in the authors'
-    model_resnet.py; their GAN-GP baseline's model_resnet_old.py has none"""
-    spectral_norm: bool = False
-    """normalise every weight by its largest singular value"""
+    """put a 1x1 convolution without spectral norm on the shortcuts of blocks that keep the resolution, as in the
+    authors' model_resnet.py; the model_resnet_old.py of their GAN-GP baseline has none"""
+    spectral_norm: SpectralNorm = False
 
 
 class ConvDiscriminator(Section):
-    """A small convolutional network, which a CPU can train."""
+    """A small convolutional network that trains on a CPU."""
 
     name: Literal["conv"]
-    width: Count = 32
-    """channels at full resolution; they double as the pixels halve"""
-    spectral_norm: bool = True
-    """normalise every weight by its largest singular value"""
+    width: DoublingWidth = 32
+    spectral_norm: SpectralNorm = True
 
 
 class Loss(Section):
     """The adversarial loss."""
 
     name: Literal["non_saturating", "hinge", "wasserstein"]
-    """of the logits; GAN-GP and SN-GAN of the paper are non_saturating"""
+    """GAN-GP and SN-GAN in the paper use non_saturating"""
 
 
 class ZeroCentredReal(Section):
@@ -156,61 +146,63 @@ class Mixup(Section):
 
 
 class Training(Section):
-    """Optimisation."""
+    """Optimisation with Adam."""
 
     steps: Count
     """generator steps"""
     batch_size: Count = 64
-    """real images in a D step, and fakes in a D and a G step"""
+    """real images in each D step, and fake images in each D and G step"""
     n_dis: Count = 1
-    """D steps for each G step, each on a fresh batch"""
+    """D steps per G step, each on a new batch"""
     lr: PositiveFloat = 2e-4
-    """Adam's learning rate, of G and D"""
-    betas: tuple[Beta, Beta] = (0.0, 0.9)
-    """Adam's"""
+    """learning rate of G and D"""
+    betas: tuple[Fraction, Fraction] = (0.0, 0.9)
+    """beta 1 and beta 2 of Adam"""
     decay: Literal["constant", "linear"] = "constant"
-    """linear: the learning rate falls to 0 over the steps"""
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """decay of an exponential moving average of G, which is then what is shown and scored"""
+    """schedule of the learning rate; linear falls to 0 at the end of the training"""
+    ema: EmaDecay | None = None
+    """decay of an exponential moving average of G; if set, the average is shown and scored"""
 
 
 class Evaluation(Section):
-    """Scores, and the protocol they are measured by; scores of unlike protocols are never compared."""
+    """When and how to score generated images. Only scores of the same protocol are comparable."""
 
     protocol: Literal["modern", "paper", "paper_test", "miyato", "small"] = "modern"
-    """modern: 50k generated, all training images; paper: 50k, truncated, training images, most likely what the authors
-    did (their file of real statistics is not published); paper_test: the same against test images, which their code
-    has but never calls; miyato: 5k, test images; small: 10k, all training images, a shipped classifier for extractor.
-    The keys below replace its parts"""
+    """modern: 50k fakes against the training images; paper: like modern, but truncated to bytes, which is most likely
+    what the authors did (they did not publish their real statistics); paper_test: like paper, but against the test
+    images (in the authors' code, never called); miyato: 5k fakes against the test images; small: 10k fakes against the
+    training images, seen by a shipped classifier. The keys below override parts of the protocol"""
     extractor: str | None = None
-    """inception, a shipped classifier (digits, fashion_mnist), or a classifier's .safetensors file; null: the
-    protocol's"""
+    """network that computes the features: inception, a shipped classifier (digits, fashion_mnist), or the .safetensors
+    file of a classifier; null: the protocol's"""
     weights: str | None = None
-    """file of the Inception weights, where they cannot be downloaded"""
+    """file of the Inception weights, if they cannot be downloaded"""
     num_fake: Count | None = None
-    """generated images; null: the protocol's"""
+    """number of generated images; null: the protocol's"""
     reference: str | None = None
-    """real images to compare with: train, test, or a .npz of their statistics mu and sigma (FID alone, and IS); null:
-    the protocol's"""
+    """real images to compare with: train, test, or a .npz file of their statistics mu and sigma (FID and IS only);
+    null: the protocol's"""
     num_real: Count | None = None
-    """compare with only so many of them, drawn by the protocol's seed, which is the same for all runs; null: all"""
+    """compare with this many of the real images, drawn with a fixed seed that all runs share; null: all"""
     quantisation: Literal["round", "truncate"] | None = None
-    """of generated images to bytes; null: the protocol's"""
+    """how generated images become bytes; null: the protocol's"""
     batch_norm: Literal["running", "batch", "standing"] | None = None
-    """statistics in G: running means of the training, each batch's own, or means over batches made for the purpose;
+    """statistics of G's batch norm: running means of the training, those of each batch, or means over extra batches;
     null: the protocol's"""
     ema: bool | None = None
-    """sample from the moving average of G's weights; null: where there is one"""
+    """sample from the moving average of G; null: if there is one"""
     precision_recall: bool = False
-    """measure precision and recall too, whose time grows with the square of the images"""
+    """also compute precision and recall; their time grows with the square of the number of images"""
     every: Count | None = None
-    """steps between evaluations; null: at the end only"""
+    """steps between evaluations; null: only at the end"""
     at_start: bool = False
-    """score the untrained generator too"""
+    """also score the untrained generator"""
 
 
 class GanConfig(RunConfig):
     """A GAN training."""
+
+    kind: ClassVar[str] = "GAN"
 
     data: Annotated[Data | FolderData, Field(discriminator="name")]
     generator: Annotated[SnganGenerator | AuthorsGenerator | ConvGenerator, Field(discriminator="name")]
@@ -221,15 +213,27 @@ class GanConfig(RunConfig):
     training: Training
     logging: Logging = Logging()
     evaluation: Evaluation | None = None
-    """null: no scores"""
+    """null: no evaluation"""
     device: Device = Device()
     paper: PaperRow | None = None
-    """the row of the paper that this config repeats, for reports"""
+    """the row of the paper that this config reproduces, for reports"""
 
     @property
     def images_per_step(self) -> int:
-        """Training images of a step, which `images_per_second` counts."""
+        """Real images that one generator step takes."""
         return self.training.n_dis * self.training.batch_size
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the run may get more steps than it began with: nothing changes over the training."""
+        return self.training.decay == "constant"
+
+    @field_validator("paper")
+    @classmethod
+    def _check_scores(cls, paper: PaperRow | None) -> PaperRow | None:
+        if paper and (others := paper.values.keys() - {"IS", "FID"}):
+            raise ValueError(f"values: the paper has IS and FID of GANs, got {', '.join(sorted(others))}")
+        return paper
 
     @model_validator(mode="after")
     def _check(self) -> Self:

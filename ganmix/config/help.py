@@ -1,7 +1,6 @@
-"""The config models in words, for `--help` and for error messages, and as JSON schema, for editors.
+"""The config models in words, for `--help` and error messages, and as JSON schema, for editors.
 
-Everything is read off the JSON schema pydantic derives: it alone has types, ranges, defaults and docstrings
-in one place, however they were written in the model.
+All of it comes from pydantic's JSON schema, which has types, ranges, defaults and docstrings in one place.
 """
 
 import json
@@ -14,40 +13,36 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from ganmix.config.base import Section
 
-Node = dict[str, Any]
-"""A JSON schema without references, as from `schema_tree`."""
+Schema = dict[str, Any]
+"""A JSON schema without references, see `schema_tree`."""
 
 
 def describe(model: type[Section]) -> str:
-    """The keys of a config, one entry each: dotted name, type in words, default and description.
+    """Return the keys of a config, one entry each: dotted name, type in words, default and description.
 
-    Where a section comes in several kinds, a key that not all have carries them: `penalty.of  (name: r1)`.
-    Wrapped to the terminal, which is taken to be at least 80 wide.
+    In a section of several kinds, a key that only some kinds have names them: `penalty.of  (name: r1)`.
+    Lines are wrapped at the width of the terminal, and at 80 if it is narrower.
     """
     rows = list(_rows(schema_tree(model)))
     width = max(80, shutil.get_terminal_size().columns)
     indent = min(2 + max(len(row.key) for row in rows), width // 2)
-    margin = " " * indent
-    lines = []
+    text = ""
     for row in rows:
-        text = row.type
-        text += f" ({row.default})" if row.default else ""
-        text += f": {row.description}" if row.description else ""
-        start = row.key.ljust(indent)
-        if len(row.key) + 2 > indent:
-            lines.append(row.key)
-            start = margin
-        lines.append(textwrap.fill(text, width, initial_indent=start, subsequent_indent=margin))
-    return "\n".join(lines) + "\n"
+        words = row.type + (f" ({row.default})" if row.default else "")
+        words += f": {row.description}" if row.description else ""
+        body = textwrap.fill(words, width, initial_indent=" " * indent, subsequent_indent=" " * indent)
+        fits = len(row.key) + 2 <= indent
+        text += f"{row.key.ljust(indent)}{body[indent:]}\n" if fits else f"{row.key}\n{body}\n"
+    return text
 
 
 def json_schema(model: type[Section]) -> str:
-    """The JSON schema of a config, by which editors complete and check YAML files."""
+    """Return the JSON schema of a config; editors complete and check YAML files with it."""
     return json.dumps(model.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def schema_tree(model: type[Section]) -> Node:
-    """The JSON schema with every reference replaced by what it refers to, the tags of unions included."""
+def schema_tree(model: type[Section]) -> Schema:
+    """Return the JSON schema with every reference replaced by its definition, also in the tags of unions."""
     schema = model.model_json_schema(schema_generator=_InOrder)
     definitions = schema.pop("$defs", {})
 
@@ -63,17 +58,17 @@ def schema_tree(model: type[Section]) -> Node:
                 return inline(definitions[node.removeprefix("#/$defs/")])
         return node
 
-    tree: Node = inline(schema)
+    tree: Schema = inline(schema)
     return tree
 
 
-def alternatives(node: Node) -> list[Node]:
-    """What a value may be apart from null: one node, or several for a union that no key tells apart."""
+def alternatives(node: Schema) -> list[Schema]:
+    """Return the types of a value except null: one, or several in a union that no key tells apart."""
     return [member for member in node.get("anyOf", [node]) if member.get("type") != "null"]
 
 
-def in_words(node: Node) -> str:
-    """The type of a value: `whole number > 0`, `one of 'fake', 'soft'`, `list of text or null`."""
+def in_words(node: Schema) -> str:
+    """Return the type of a value in words: `whole number > 0`, `one of 'fake', 'soft'`, `list of text or null`."""
     match node:
         case {"anyOf": members}:
             return " or ".join(in_words(member) for member in members)
@@ -85,12 +80,8 @@ def in_words(node: Node) -> str:
             return "[" + ", ".join(in_words(item) for item in items) + "]"
         case {"type": "array"}:
             item = in_words(node["items"])
-            least, most = node.get("minItems"), node.get("maxItems")
-            if least is not None and least == most:
-                return "[" + ", ".join([item] * least) + "]"
             kind = f"list of ({item})" if "anyOf" in node["items"] else f"list of {item}"
-            kind += f", at least {least}" if least else ""
-            return kind + (f", at most {most}" if most is not None else "")
+            return kind + (f", at least {node['minItems']}" if node.get("minItems") else "")
         case {"type": "object", "additionalProperties": dict(values)}:
             return "mapping of names to " + in_words(values)
         case {"type": "integer" | "number" as kind}:
@@ -103,7 +94,7 @@ def in_words(node: Node) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as one would write it in the file, on one line; text is quoted."""
+    """Return a value as YAML on one line, with quoted text."""
     match value:
         case None | bool():
             return json.dumps(value)
@@ -115,9 +106,9 @@ def shown(value: Any) -> str:
 
 
 class _InOrder(GenerateJsonSchema):
-    """Keeps the order of the models, where pydantic sorts the kinds of a section by name."""
+    """Keeps the kinds of a section in the model's order; pydantic sorts them by name."""
 
-    def sort(self, value: Node, parent_key: str | None = None) -> Node:
+    def sort(self, value: Schema, parent_key: str | None = None) -> Schema:
         return value
 
 
@@ -128,8 +119,8 @@ class _Row(NamedTuple):
     description: str
 
 
-def _rows(section: Node, prefix: str = "") -> Iterator[_Row]:
-    """The rows of the keys of a section and of the sections in it."""
+def _rows(section: Schema, prefix: str = "") -> Iterator[_Row]:
+    """Yield the rows of a section's keys, and of the sections in it."""
     for name, node in section["properties"].items():
         key = prefix + name
         default = _default(node, required=name in section.get("required", []))
@@ -141,8 +132,8 @@ def _rows(section: Node, prefix: str = "") -> Iterator[_Row]:
                 yield from _rows_of_kinds(member["discriminator"], f"{key}.")
 
 
-def _rows_of_kinds(discriminator: Node, prefix: str) -> Iterator[_Row]:
-    """The rows of a section that comes in several kinds; what kinds have in common comes once."""
+def _rows_of_kinds(discriminator: Schema, prefix: str) -> Iterator[_Row]:
+    """Yield the rows of a section of several kinds; equal keys of several kinds are one row."""
     tag_key, members = discriminator["propertyName"], discriminator["mapping"]
     tags_of_docstring: dict[str, list[str]] = {}
     tags_of_row: dict[_Row, list[str]] = {}
@@ -159,12 +150,12 @@ def _rows_of_kinds(discriminator: Node, prefix: str) -> Iterator[_Row]:
         yield row._replace(key=f"{row.key}  ({tag_key}: {which})") if others else row
 
 
-def _default(node: Node, *, required: bool) -> str:
+def _default(node: Schema, *, required: bool) -> str:
     if required:
         return "required"
     if "default" not in node:  # Made by a function.
         return ""
     children = node.get("properties")
     if children and node["default"] == {name: child.get("default") for name, child in children.items()}:
-        return ""  # The rows of the keys say it.
+        return ""  # The keys' own rows have it.
     return f"default {shown(node['default'])}"

@@ -1,4 +1,4 @@
-"""YAML file and command line to a checked config, every problem at once and with its line; and back to YAML.
+"""A YAML file and overrides from the command line as a checked config, or all their problems; and back to YAML.
 
 YAML is 1.2 (ruamel), not PyYAML's 1.1: `1e-4` is a number, `off` is text, a key given twice is an error.
 """
@@ -6,7 +6,7 @@ YAML is 1.2 (ruamel), not PyYAML's 1.1: `1e-4` is a number, `off` is text, a key
 import difflib
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,45 +14,34 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, to_json
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.representer import SafeRepresenter
 
 from ganmix.config.base import Section
-from ganmix.config.help import Node, alternatives, in_words, schema_tree, shown
+from ganmix.config.help import Schema, alternatives, in_words, schema_tree, shown
 from ganmix.errors import UserError
 
 M = TypeVar("M", bound=Section)
+Keys = tuple[str, ...]  # of a value in the document; an item of a list has its index for a key
 
 
 def read_config(model: type[M], path: Path, overrides: Sequence[str] = ()) -> M:
-    """Reads and checks a YAML file.
+    """Read and check a YAML file.
 
     Args:
         model: the top-level section.
         path: the file.
-        overrides: `section.key=value` from the command line, the value in YAML; later ones win.
+        overrides: `section.key=value` from the command line, the value in YAML; later ones win. A key of digits is an
+            item of a list; the one after the last item adds to it.
 
     Raises:
         UserError: with all problems, each with its line or override, in the order of the file.
     """
-    document = _read_file(path)
-    for order, override in enumerate(overrides, start=1):
-        document = _override(document, order, override)
-    # As JSON, because strict validation of JSON lets a list be a tuple: YAML has no tuples either.
-    as_json = to_json(document.plain(), inf_nan_mode="constants")
-    try:
-        return model.model_validate_json(as_json)
-    except ValidationError as error:
-        schema = schema_tree(model)
-        found = [details for details in error.errors(include_url=False) if not _is_consequence(details)]
-        problems = [problem for details in found for problem in _problems(document, schema, details)]
-    # Each member of a union reports: the same line, kept once.
-    in_order = sorted(dict.fromkeys(problems), key=lambda problem: problem.place[:2])
-    raise UserError([f"{problem.place.label}: {problem.text}" for problem in in_order])
+    return Document(path, overrides).check(model)
 
 
 def dump_config(config: Section) -> str:
-    """The config with all its defaults as YAML text that reads back to an equal config."""
+    """Return the config with all its defaults as YAML text that reads back to an equal config."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Representer = _Representer
     yaml.default_flow_style = False
@@ -63,27 +52,6 @@ def dump_config(config: Section) -> str:
     return text.getvalue()
 
 
-def differences(old: Section, new: Section) -> list[tuple[str, Any, Any]]:
-    """The dotted keys whose values differ, with the old and the new value; None where a key is absent.
-
-    A section that is there on one side only is one entry.
-    """
-    return tree_differences(old.model_dump(), new.model_dump())
-
-
-def tree_differences(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """What `differences` finds, between two configs as mappings."""
-
-    def compare(key: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
-        if isinstance(before, dict) and isinstance(after, dict):
-            for name in before | after:
-                yield from compare(f"{key}.{name}" if key else name, before.get(name), after.get(name))
-        elif before != after:
-            yield key, before, after
-
-    return list(compare("", old, new))
-
-
 class _Place(NamedTuple):
     """Where a value was written: source 0 is the file, source n the n-th override."""
 
@@ -92,92 +60,87 @@ class _Place(NamedTuple):
     label: str
 
 
-@dataclass(frozen=True)
-class _Value:
-    """A YAML value that knows its place; `content` is a scalar, or a list or mapping of further values."""
+class Document:
+    """A YAML file with overrides, not yet checked; see `read_config`."""
 
-    place: _Place
-    content: Any
+    def __init__(self, path: Path, overrides: Sequence[str] = ()):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: not text in UTF-8") from error
+        self.tree, self._written = _parse(text, lambda line: _Place(0, line, f"{path}:{line}"))
+        self._overridden: list[tuple[Keys, _Place]] = []
+        if self.tree is None:
+            raise UserError(f"{path}: empty, expected a mapping of keys to values")
+        if not isinstance(self.tree, dict):
+            raise UserError(f"{self.place(()).label}: expected a mapping of keys to values, {_got(self.tree)}")
+        for order, override in enumerate(overrides, start=1):
+            self._override(override, _Place(order, 0, f"command line {override!r}"))
 
-    def plain(self) -> Any:
-        match self.content:
-            case dict():
-                return {key: value.plain() for key, value in self.content.items()}
-            case list():
-                return [value.plain() for value in self.content]
-        return self.content
+    def check(self, model: type[M]) -> M:
+        """Return it as a config."""
+        # As JSON, because strict validation of JSON lets a list be a tuple: YAML has no tuples either.
+        as_json = to_json(self.tree, inf_nan_mode="constants")
+        try:
+            return model.model_validate_json(as_json)
+        except ValidationError as error:
+            schema = schema_tree(model)
+            found = [details for details in error.errors(include_url=False) if not _is_consequence(details)]
+            problems = [problem for details in found for problem in _problems(self, schema, details)]
+        # Each member of a union reports: the same line, kept once.
+        in_order = sorted(dict.fromkeys(problems), key=lambda problem: problem[0])
+        raise UserError([f"{place.label}: {text}" for place, text in in_order])
 
-    def find(self, keys: Sequence[str | int]) -> "_Value":
-        """The value under the keys or, where there is none, the innermost one around it."""
-        value = self
-        for key in keys:
-            content = value.content
-            inside = dict(enumerate(content)) if isinstance(content, list) else content
-            if not isinstance(inside, dict) or key not in inside:
-                break
-            value = inside[key]
+    def value(self, keys: Keys) -> Any:
+        """Return the value under the keys."""
+        return reduce(lambda tree, key: _children(tree)[key], keys, self.tree)
+
+    def place(self, keys: Keys) -> _Place:
+        """Return where it was written. A section that is not in the file was written by an override of its keys."""
+        in_file = any(keys == others[:-1] for others in self._written if others)
+        for others, place in reversed(self._overridden):
+            if others == keys[: len(others)] or (not in_file and keys == others[: len(keys)]):
+                return place
+        return self._written.get(keys) or self.place(keys[:-1])
+
+    def _override(self, override: str, place: _Place) -> None:
+        dotted, equals, text = override.partition("=")
+        keys = tuple(dotted.split("."))
+        if not equals or not all(keys):
+            raise UserError(f"{place.label}: expected section.key=value")
+        self.tree = _assigned(self.tree, keys, _parse(text, lambda line: place)[0])
+        self._overridden.append((keys, place))
+
+
+def _children(tree: Any) -> dict[str, Any]:
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    return {str(key): value for key, value in items}
+
+
+def _assigned(tree: Any, keys: Keys, value: Any) -> Any:
+    """Return a copy with another value under the keys; not in place, as `*alias` puts one value in several spots."""
+    if not keys:
         return value
-
-    def assign(self, keys: Sequence[str], value: "_Value") -> "_Value":
-        """A copy with another value under the keys. A copy, as `*alias` puts one value in several spots."""
-        if not keys:
-            return value
-        section = self if isinstance(self.content, dict) else _Value(value.place, {})
-        below = section.content.get(keys[0], _Value(value.place, None))
-        return _Value(section.place, section.content | {keys[0]: below.assign(keys[1:], value)})
+    children = _children(tree)
+    is_item = isinstance(tree, list) and keys[0] in {*children, str(len(children))}
+    if not is_item and not isinstance(tree, dict):
+        children = {}
+    children[keys[0]] = _assigned(children.get(keys[0]), keys[1:], value)
+    return list(children.values()) if is_item else children
 
 
-def _read_file(path: Path) -> _Value:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not text in UTF-8") from error
-    document = _parse(text, lambda line: _Place(0, line, f"{path}:{line}"))
-    if document.content is None:
-        raise UserError(f"{path}: empty, expected a mapping of keys to values")
-    if not isinstance(document.content, dict):
-        got = _got(document.plain())
-        raise UserError(f"{document.place.label}: expected a mapping of keys to values, {got}")
-    return document
-
-
-def _override(document: _Value, order: int, override: str) -> _Value:
-    place = _Place(order, 0, f"command line {override!r}")
-    dotted, equals, text = override.partition("=")
-    keys = dotted.split(".")
-    if not equals or not all(keys):
-        raise UserError(f"{place.label}: expected section.key=value")
-    return document.assign(keys, _parse(text, lambda line: place))
-
-
-def _parse(text: str, place: Callable[[int], _Place]) -> _Value:
-    """Parses a YAML text; `place` makes a place of a line number."""
+def _parse(text: str, place: Callable[[int], _Place]) -> tuple[Any, dict[Keys, _Place]]:
+    """Parse a YAML text into plain values and their places; `place` makes a place of a line number."""
     yaml = YAML(typ="safe", pure=True)
-
-    def build(node: Any, line: int) -> _Value:
-        content: Any
-        match node:
-            case MappingNode():
-                content = {}
-                for key, value in node.value:
-                    if not isinstance(key, ScalarNode):
-                        raise MarkedYAMLError(problem="a key must be text", problem_mark=key.start_mark)
-                    content[key.value] = build(value, key.start_mark.line)
-            case SequenceNode():
-                content = [build(item, item.start_mark.line) for item in node.value]
-            case ScalarNode():
-                content = yaml.constructor.construct_object(node)
-        return _Value(place(line + 1), content)
-
     try:
         root = yaml.compose(text)
         if root is None:
-            return _Value(place(1), None)
-        # Refuses repeated keys and merges `<<` into the nodes; its values have lost their lines.
-        yaml.constructor.construct_document(root)
-        return build(root, root.start_mark.line)
+            return None, {(): place(1)}
+        # Refuses repeated keys and merges `<<` into the nodes, which have the lines.
+        tree = yaml.constructor.construct_document(root)
+        return tree, {keys: place(line + 1) for keys, line in _lines(root, (), root.start_mark.line)}
     except MarkedYAMLError as error:
         raise UserError(f"{place(error.problem_mark.line + 1).label}: {error.problem}") from error
     except (YAMLError, ValueError) as error:  # A control character, or a tag that doesn't fit: `!!int x`.
@@ -186,12 +149,20 @@ def _parse(text: str, place: Callable[[int], _Place]) -> _Value:
         raise UserError(f"{place(line).label}: {reason}") from error
 
 
-class _Problem(NamedTuple):
-    place: _Place
-    text: str
+def _lines(node: Node, keys: Keys, line: int) -> Iterator[tuple[Keys, int]]:
+    """Yield the keys and the line, from 0, of each value: that of its key or, in a list, its own."""
+    yield keys, line
+    if isinstance(node, MappingNode):
+        for key, value in node.value:
+            if not isinstance(key, ScalarNode):
+                raise MarkedYAMLError(problem="a key must be text", problem_mark=key.start_mark)
+            yield from _lines(value, (*keys, key.value), key.start_mark.line)
+    elif isinstance(node, SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _lines(item, (*keys, str(index)), item.start_mark.line)
 
 
-_EXPECTED = {  # By pydantic's error type; in the other cases the type in words says it.
+_EXPECTED = {  # by pydantic's error type; for other errors, the type in words
     "model_type": "a section",
     "dict_type": "a section",
     "int_type": "a whole number",
@@ -204,20 +175,20 @@ _EXPECTED = {  # By pydantic's error type; in the other cases the type in words 
 }
 
 
-def _problems(document: _Value, schema: Node, error: ErrorDetails) -> list[_Problem]:
-    """One of pydantic's errors in our words and with its place; of a section's own check, each line is a problem."""
+def _problems(document: Document, schema: Schema, error: ErrorDetails) -> list[tuple[_Place, str]]:
+    """Return an error of pydantic in our words, with its place; each line of a section's own check is a problem."""
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
-    # Of an unknown or missing key the section is of interest: its place, or what it does know.
+    # An unknown or missing key has no schema and no place; its section has.
     about_key = kind in ("missing", "extra_forbidden")
     path, node = _walk(schema, error["loc"][:-1] if about_key else error["loc"])
     if kind in ("value_error", "assertion_error"):
         text = error["msg"].partition(", ")[2]
     elif len(alternatives(node)) > 1:
-        text = f"expected {in_words(node)}, {_got(document.find(path).plain())}"
+        text = f"expected {in_words(node)}, {_got(document.value(path))}"
     elif kind == "missing":
         text = f"missing key '{error['loc'][-1]}'"
     elif kind == "extra_forbidden":
-        path, known = (*path, error["loc"][-1]), list(node["properties"])
+        path, known = (*path, str(error["loc"][-1])), list(node["properties"])
         text = "unknown key" + (_did_you_mean(path[-1], known) or f"; known here: {', '.join(known)}")
     elif kind == "union_tag_not_found":
         text = f"missing key {context['discriminator']}"
@@ -228,23 +199,23 @@ def _problems(document: _Value, schema: Node, error: ErrorDetails) -> list[_Prob
         text = _expected_one_of(node["enum"] if "enum" in node else [node["const"]], value)
     else:
         text = f"expected {_EXPECTED.get(kind, in_words(node)).format(**context)}, {_got(value)}"
-    prefix = ".".join(map(str, path))
+    prefix = ".".join(path)
     texts = text.splitlines() if kind == "value_error" else [text]
-    return [_Problem(document.find(path).place, f"{prefix}: {text}" if prefix else text) for text in texts]
+    return [(document.place(path), f"{prefix}: {text}" if prefix else text) for text in texts]
 
 
 def _is_consequence(error: ErrorDetails) -> bool:
-    """Whether pydantic calls a list too short for its bad items alone, each of which it reports too."""
+    """Tell whether pydantic calls a list too short only because of bad items, each of which it reports too."""
     return error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]
 
 
-def _walk(schema: Node, loc: Sequence[str | int]) -> tuple[tuple[str | int, ...], Node]:
-    """Follows pydantic's error location to its keys in the file and the schema of what is there.
+def _walk(schema: Schema, loc: Sequence[str | int]) -> tuple[Keys, Schema]:
+    """Turn pydantic's error location into keys of the document, and return the schema there.
 
-    Tags of unions are in the location, but not in the file. A union without tags ends the walk: its members'
-    errors make one problem of the whole value.
+    The location has the tags of unions, which are no keys. A union without tags ends the walk: the errors of its
+    members make one problem of the whole value.
     """
-    path: tuple[str | int, ...] = ()
+    path: Keys = ()
     node = schema
     for part in loc:
         members = alternatives(node)
@@ -258,7 +229,7 @@ def _walk(schema: Node, loc: Sequence[str | int]) -> tuple[tuple[str | int, ...]
                 node = children[part]
             case {"items": child} | {"additionalProperties": child}:
                 node = child
-        path = (*path, part)
+        path = (*path, str(part))
     members = alternatives(node)
     return path, members[0] if len(members) == 1 else node
 

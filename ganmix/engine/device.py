@@ -12,25 +12,25 @@ import torch
 from torch import nn
 
 from ganmix.config.common import Device
-from ganmix.errors import UserError
+from ganmix.errors import naming
 
 
 def find_device(name: str) -> torch.device:
     """Return the device called `name`; 'auto' is CUDA where there is one.
 
     Raises:
-        UserError: the name is not a device's, or the device is not there.
+        ValueError: the name is not a device's, or the device is not there.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"device.name: expected auto, cpu, cuda or cuda:N, got '{name}'") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"expected auto, cpu, cuda or cuda:N, got '{name}'")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"device.name: {name} is not there; {torch.cuda.device_count()} CUDA devices are")
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"device.name: expected auto, cpu, cuda or cuda:N, got '{name}'")
+        raise ValueError(f"{name} is not available; PyTorch sees {torch.cuda.device_count()} CUDA devices")
     return device
 
 
@@ -40,11 +40,22 @@ def prepare_device(settings: Device) -> torch.device:
     Raises:
         UserError: it is not there, or cannot compile where the config wants it to.
     """
-    device = find_device(settings.name)
+    device = device_named(settings.name)
     if settings.compile:
-        check_compiler(device)
+        with naming("device.compile"):
+            check_compiler(device)
     keep_freed_memory()
     return device
+
+
+def device_named(name: str, key: str = "device.name") -> torch.device:
+    """Return the device called `name`, the value of the config's or the command line's `key`.
+
+    Raises:
+        UserError: it is not there.
+    """
+    with naming(key):
+        return find_device(name)
 
 
 def memory_format(settings: Device) -> torch.memory_format:
@@ -67,9 +78,9 @@ def compiled(network: nn.Module) -> Callable[..., Any]:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Raise UserError where `device.compile` cannot work, before the first step does."""
+    """Raise ValueError if `torch.compile` cannot work on the device; otherwise it would fail only in the first step."""
     if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
-        raise UserError("device.compile: on the CPU it needs a C++ compiler (g++ or clang++), and none is installed")
+        raise ValueError("compilation for the CPU needs a C++ compiler (g++ or clang++), and none is installed")
 
 
 def keep_freed_memory(keep: bool = True) -> None:

@@ -1,10 +1,11 @@
 """What makes a run the one it is: it stands in its checkpoints, and no other run takes them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ganmix.config.method import differences
 from ganmix.errors import UserError
 
 
@@ -39,18 +40,9 @@ class Identity:
         found = state.get("identity") if isinstance(state, dict) else None
         if not isinstance(found, dict) or found.keys() != {"settings", "images"}:
             raise UserError(f"{path} is not a checkpoint of this run: it does not say of which it is")
-        for key, value, expected in _differences(found["settings"], self.settings):
+        for key, value, expected in differences(found["settings"], self.settings, shared=True):
             raise UserError(f"{path} is not a checkpoint of this run: its {key} is {value!r}, not {expected!r}")
         if self.images is not None and found["images"] != self.images:
             raise UserError(
                 f"the images at {self.source} are not those this run was trained on ({path} has their digest)"
             )
-
-
-def _differences(found: Any, expected: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield the dotted keys whose values differ; one that a section lacks came with another version."""
-    if isinstance(found, Mapping) and isinstance(expected, Mapping):
-        for name in (name for name in expected if name in found):
-            yield from _differences(found[name], expected[name], f"{key}.{name}" if key else name)
-    elif found != expected:
-        yield key or "config", found, expected

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ganmix.config.either import Config
 from ganmix.engine.loop import Algorithm
 from ganmix.engine.recorder import Recorder
 from ganmix.engine.run_folder import RunFolder
-from ganmix.engine.same_run import Config
 from ganmix.engine.scores import Measurement, Score
 
 

@@ -1,6 +1,6 @@
 """What is a GAN's or a classifier's: built, watched, scored, exported. A new kind is a file here and a case below."""
 
-from ganmix.engine.same_run import Config
+from ganmix.config.either import Config
 from ganmix.engine.task import Task
 from ganmix.engine.world import World
 

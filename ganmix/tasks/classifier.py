@@ -13,6 +13,7 @@ from ganmix.algorithms.optimise import Descent, DescentSettings
 from ganmix.algorithms.semi_supervised import SemiSupervisedTrainer
 from ganmix.algorithms.supervised import ClassifierPass, MixupSettings, SupervisedTrainer
 from ganmix.config.classifier import ClassifierConfig, LabelledData, Mixup
+from ganmix.config.settings import settings_from
 from ganmix.data import DATASETS, ImageData, augment, check_labels, split_images
 from ganmix.engine.device import memory_format
 from ganmix.engine.files import write_atomically
@@ -28,7 +29,7 @@ from ganmix.networks.classifier import CLASSIFIERS, PREPARATIONS, prepare_for
 from ganmix.networks.classifier.base import Classifier
 from ganmix.networks.classifier.files import classifier_file
 from ganmix.tasks.classifier_scores import EVALUATIONS, USUAL, ClassifierEvaluator
-from ganmix.tasks.data import AUGMENTATION, build_batches, image_shape, read_data, training_images
+from ganmix.tasks.data import build_batches, image_shape, read_data, training_images
 from ganmix.tasks.weights import load_weights
 
 EXPORTED = "classifier.safetensors"
@@ -228,9 +229,9 @@ def build_trainer(
         compile=config.device.compile,
     )
     training = config.training
-    settings = training.model_dump(include=set(DescentSettings.__dataclass_fields__))
     drops = [drop * (steps_an_epoch if training.epochs else 1) for drop in training.drops]
-    descent = Descent(network, DescentSettings(**settings | {"drops": drops}), steps)
+    settings = settings_from(training, DescentSettings, but=("steps", "epochs", "batch_size"), drops=drops)
+    descent = Descent(network, settings, steps)
     batches = partial(build_batches, settings=config.data, generator=generator)
     labels = images.labelled.labels
     with naming("training.batch_size"):
@@ -280,7 +281,7 @@ class Pictures:
     """What a person looks at: the same images as they are trained on, and their mixes where the input is mixed."""
 
     def __init__(self, config: ClassifierConfig, images: Images, trainer: Trainer):
-        self._augmentation = config.data.model_dump(include=AUGMENTATION)
+        self._augmentation = config.data.augmentation
         self._trainer = trainer
         self._draw = torch.Generator().manual_seed(config.run.seed)
         self._images = images.labelled.images[:GRID]

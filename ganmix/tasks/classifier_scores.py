@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from ganmix.config.classifier import Attacks
+from ganmix.config.settings import settings_from
 from ganmix.data import ImageData
 from ganmix.engine.digests import sha256_of
 from ganmix.engine.progress import images_through
@@ -58,8 +60,9 @@ def _clean(subject: Subject) -> Found:
 def _attacks(subject: Subject) -> Found:
     settings = subject.attacks
     std = _std(subject.network) if settings.space == "normalised" else None
-    numbers = settings.model_dump(include={"epsilon", "pgd_step", "pgd_steps"})
-    return Found(attack_scores(subject.network.predict, subject.data, subject.device, **numbers, seed=SEED, std=std))
+    attacked = partial(attack_scores, subject.network.predict, subject.data, subject.device)
+    others = ("space", "unbounded_step", "unbounded_steps")
+    return Found(settings_from(settings, attacked, but=others, seed=SEED, std=std))
 
 
 def _unbounded(subject: Subject) -> Found:
@@ -82,7 +85,7 @@ EVALUATIONS = {
         _attacks,
         lambda a: {
             **attacks.PROTOCOL,
-            **a.model_dump(include={"epsilon", "space", "pgd_step", "pgd_steps"}),
+            **a.model_dump(exclude={"unbounded_step", "unbounded_steps"}),
             "clamp": a.space == "pixel",
             "seed": SEED,
         },

@@ -11,8 +11,6 @@ from ganmix.data.folder import UnreadableImageError, read_folder
 from ganmix.engine.seeds import seeds_of
 from ganmix.errors import UserError
 
-AUGMENTATION = {"flip", "dequantise", "crop_padding", "padding"}  # the keys of `data` that it takes, where it has them
-
 
 def read_data(data: Data | FolderData, split: str) -> ImageData:
     """Read the images that a config names; a folder has one split."""
@@ -63,5 +61,5 @@ def build_batches(
         data.images.to(device),
         None if labels is None else labels.to(device),
         BatchOrder(data.num_images, batch_size, seed, device),
-        partial(augment, generator=generator, **settings.model_dump(include=AUGMENTATION)),
+        partial(augment, generator=generator, **settings.augmentation),
     )

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from ganmix.config.either import read_either_config
+from ganmix.config.either import Config, read_either_config
 from ganmix.config.gan import Evaluation, GanConfig
 from ganmix.engine.progress import say
 from ganmix.engine.run_folder import RunFolder, find_runs
-from ganmix.engine.same_run import Config
 from ganmix.engine.scores import Measurement, in_words
 from ganmix.engine.scoring import draw, known, measure
 from ganmix.engine.task import Evaluator, Task

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from ganmix.config.common import Data, FolderData
 from ganmix.config.gan import Evaluation
+from ganmix.config.settings import settings_from
 from ganmix.data import ImageData, to_uint8
 from ganmix.engine.progress import bar, say
 from ganmix.engine.scores import Measurement, digest_of, in_words
 from ganmix.engine.task import Found
 from ganmix.engine.world import World
-from ganmix.errors import UserError
+from ganmix.errors import UserError, naming
 from ganmix.evaluation.gan import Extractor, Features, Reference, extract, fidelity_scores, get_extractor
 from ganmix.evaluation.gan.features import PASS, join
 from ganmix.evaluation.gan.protocol import (
@@ -32,6 +33,31 @@ from ganmix.evaluation.gan.sampling import draw_noise, generate, with_batch_norm
 from ganmix.tasks.data import read_data
 
 CACHE = Path(".cache") / "ganmix"  # of what extractors see in real images
+
+
+WITHOUT_INCEPTION = (
+    "; evaluation.weights names a file elsewhere. Without it, evaluation.protocol=small needs no download for digits"
+    " and fashion_mnist, and evaluation=null trains without scores"
+)
+
+
+def parts_of(settings: Evaluation, dataset: str) -> tuple[str, Parts]:
+    """Return the name and the parts of the protocol that a config's section means for a data set."""
+    others = ("protocol", "weights", "ema", "precision_recall", "every", "at_start")
+    return choose_parts(settings.protocol, dataset, vars(settings_from(settings, Parts, but=others)))
+
+
+def build_extractor(name: str, weights: str | None, key: str = "evaluation.extractor") -> Extractor:
+    """Return the extractor that the value of `key` or the protocol names; see `get_extractor`.
+
+    Raises:
+        UserError: it cannot be had; with the key, and what to do without the Inception weights.
+    """
+    with naming("evaluation.weights" if name == "inception" or weights is not None else key):
+        try:
+            return get_extractor(name, weights)
+        except UserError as error:
+            raise UserError(f"{error}{WITHOUT_INCEPTION if name == 'inception' else ''}") from error
 
 
 class Scorer:
@@ -68,12 +94,12 @@ class Scorer:
         self._noise_size = noise_size
         self._world = world or World()
         self.device = self._world.place(device)
-        parts = settings.model_dump(include=set(Parts.__dataclass_fields__))
-        self.name, self._parts = choose_parts(settings.protocol, data.name, parts)
+        self.name, self._parts = parts_of(settings, data.name)
         assert self._parts.extractor is not None
-        self.extractor: Extractor = get_extractor(self._parts.extractor, settings.weights)
+        self.extractor = build_extractor(self._parts.extractor, settings.weights)
         self.reference = self._read_reference(data, train_data)
-        self.protocol = describe_protocol(self.name, self._parts, self.extractor, self.reference, ema=self.ema)
+        with naming("evaluation"):
+            self.protocol = describe_protocol(self.name, self._parts, self.extractor, self.reference, ema=self.ema)
         self._digest = digest_of(self.protocol)
 
     def __call__(self, network: nn.Module) -> Found:
@@ -115,8 +141,8 @@ class Scorer:
         if not self._world.speaks:
             return Found([])
         fake = Features(*(values[: self._parts.num_fake] for values in join(seen)))
-        return Found(
-            fidelity_scores(
+        with naming("evaluation"):
+            scores = fidelity_scores(
                 fake,
                 self.reference,
                 is_splits=IS_SPLITS,
@@ -126,7 +152,7 @@ class Scorer:
                 seed=SEED,
                 extractor=self.extractor.name,
             )
-        )
+        return Found(scores)
 
     def _see(self, generator: nn.Module, noise: Tensor) -> Features:
         images = to_uint8(generate(generator, noise), self._parts.quantisation)
@@ -135,7 +161,8 @@ class Scorer:
     def _read_reference(self, settings: Data | FolderData, train_data: ImageData | None) -> Reference:
         where = self._parts.reference
         if where.endswith(".npz"):
-            return file_reference(Path(where), self.extractor)
+            with naming("evaluation.reference"):
+                return file_reference(Path(where), self.extractor)
         if where not in ("train", "test"):
             raise UserError(f"evaluation.reference: expected train, test or a .npz file, got {where!r}")
         if settings.name == "folder" and where == "test":

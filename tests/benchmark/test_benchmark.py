@@ -77,14 +77,23 @@ def test_typo_is_told_as_the_kinds_that_was_meant(write, text: str, right: str, 
     assert len(error.value.problems) == 1
 
 
-@pytest.mark.parametrize(("text", "key"), [(GAN, "discriminator"), (CLASSIFIER, "network")])
-def test_misspelt_section_is_told_as_unknown_and_as_missing(write, text: str, key: str):
+def test_misspelt_section_is_told_as_unknown_and_as_missing(write):
     with pytest.raises(UserError) as error:
-        read_either_config(write(text.replace(f"\n{key}:", f"\n{key}s:")))
+        read_either_config(write(GAN.replace("\ndiscriminator:", "\ndiscriminators:")))
     assert [problem.partition(": ")[2] for problem in error.value.problems] == [
-        f"missing key '{key}'",
-        f"{key}s: unknown key; did you mean '{key}'?",
+        "missing key 'discriminator'",
+        "discriminators: unknown key; did you mean 'discriminator'?",
     ]
+
+
+@pytest.mark.parametrize(("text", "key"), [(GAN, "generator"), (CLASSIFIER, "network")])
+def test_file_without_the_key_of_either_kind_is_told_what_it_needs_and_has(write, text: str, key: str):
+    path = write(text.replace(f"\n{key}:", f"\n{key}s:"))
+    with pytest.raises(UserError) as error:
+        read_either_config(path)
+    (problem,) = error.value.problems
+    assert problem.startswith(f"{path}: a GAN needs the key generator, a classifier needs network; got data, ")
+    assert f" {key}s, " in problem
 
 
 def test_missing_file_is_told_once(tmp_path):

@@ -58,3 +58,18 @@ def test_blocked_gradients_are_refused_where_the_input_alone_is_mixed(key: str, 
 def test_stages_that_repeat_are_refused(key: str, stages: str):
     with pytest.raises(UserError, match="stages repeat"):
         read(f"{key}.stages={stages}", name="small_semi/manifold_mixup")
+
+
+def test_config_tells_its_kind_its_images_a_step_and_whether_it_can_go_on():
+    config = read("training.batch_size=3", "training.decay=constant")
+    assert (config.kind, config.images_per_step, config.can_go_on) == ("classifier", 3, True)
+    assert not read().can_go_on
+    semi = ["training.batch_size=3", "training.decay=constant", "semi_supervised.batch_size=4"]
+    config = read(*semi, name="small_semi/manifold_mixup")
+    assert (config.images_per_step, config.can_go_on) == (7, False)
+
+
+def test_data_tells_how_it_is_augmented_and_where_it_is():
+    data = read("data.name=digits", "data.root=there", "data.flip=true", "data.crop_padding=2").data
+    assert data.augmentation == {"flip": True, "dequantise": False, "crop_padding": 2, "padding": "black"}
+    assert data.source == "there (digits)"

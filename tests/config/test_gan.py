@@ -107,3 +107,20 @@ def test_all_problems_of_a_section_are_said_at_once(problems):
     found = problems("mixup={pairs: [FF, FF], stages: [0, input], block_gradients: true}")
     assert [problem.split()[1] for problem in found] == ["pairs", "stages", "block_gradients"]
     assert len(problems("loss.name=hinge", "mixup={labels: soft}", PENALTY)) == 2
+
+
+def test_config_tells_its_kind_its_images_a_step_and_whether_it_can_go_on(read):
+    config = read("training.batch_size=3", "training.n_dis=5")
+    assert (config.kind, config.images_per_step, config.can_go_on) == ("GAN", 15, True)
+    assert not read("training.decay=linear").can_go_on
+
+
+def test_row_of_the_paper_has_its_scores_and_spreads_of_these_only(problems, read):
+    row = "paper={{table: Table 6, row: a, values: {{{}: 7}}, spreads: {{{}: 0.1}}}}"
+    assert read(row.format("IS", "IS")).paper.spreads == {"IS": 0.1}
+    (problem,) = problems(row.format("FDI", "FDI"))
+    assert problem == "paper: values: the paper has IS and FID of GANs, got FDI"
+    (problem,) = problems(row.format("IS", "FID"))
+    assert problem == "paper: spreads needs a value for each of its scores, and has none for FID"
+    (problem,) = problems("paper={table: Table 6, row: a, values: {IS: 0}}")
+    assert problem == "paper.values.IS: expected a number greater than 0, got 0"

@@ -41,7 +41,6 @@ class Config(Section):
     """How mixed images are labelled."""
 
     stages: tuple[int | Literal["input"], ...] = (0,)
-    pair: Annotated[list[int], Field(min_length=2, max_length=2)]
     names: Annotated[list[str], Field(min_length=1)]
     decay: float = Field(0.5, ge=0, lt=1)
     amp: bool = True
@@ -77,7 +76,6 @@ def test_every_key_is_described(columns: int, monkeypatch: pytest.MonkeyPatch):
         "faster.betas": "[number, number] (default [0.0, 0.9])",
         "labels": "one of 'fake', 'soft' (default 'fake'): How mixed images are labelled.",
         "stages": "list of (whole number or 'input') (default [0])",
-        "pair": "[whole number, whole number] (required)",
         "names": "list of text, at least 1 (required)",
         "decay": "number >= 0 and < 1 (default 0.5)",
         "amp": "true or false (default true)",

@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field, model_validator
 
 from ganmix.config.base import Count, CountOrZero, PositiveFloat, Section
-from ganmix.config.reader import differences, dump_config, read_config
+from ganmix.config.reader import dump_config, read_config
 from ganmix.errors import UserError
 
 
@@ -319,32 +319,23 @@ training:
     )
 
 
-def test_differences_are_dotted_leaf_keys(tmp_path: Path):
-    old = read(tmp_path, GOOD)
-    assert differences(old, old) == []
-    new = read(tmp_path, GOOD, "training.lr=1e-4", "generator.width=8", "training.betas=[0, 1]")
-    assert differences(old, new) == [
-        ("generator.width", 128, 8),
-        ("training.lr", 0.0002, 0.0001),
-        ("training.betas", (0.0, 0.9), (0.0, 1.0)),
+@pytest.mark.parametrize("text", [GOOD, GOOD + "  betas: [0.1, 0.2]\n"])
+def test_override_replaces_an_item_of_a_list_or_adds_one(tmp_path: Path, text: str):
+    assert read(tmp_path, text, "training.betas=[0.5, 0.9]", "training.betas.0=0").training.betas == (0.0, 0.9)
+    assert read(tmp_path, text, "mixup.stages=[1]", "mixup.stages.1=input").mixup == Mixup(stages=(1, "input"))
+
+
+def test_problem_of_an_item_is_at_its_override_and_of_the_others_at_the_file(tmp_path: Path):
+    text = GOOD + "  betas: [high, 1]\n"
+    assert problems(tmp_path, text, "training.betas.1=low") == [
+        "some.yaml:7: training.betas.0: expected a number, got 'high'",
+        "command line 'training.betas.1=low': training.betas.1: expected a number, got 'low'",
     ]
 
 
-def test_added_section_is_one_difference(tmp_path: Path):
-    old, new = read(tmp_path, GOOD), read(tmp_path, GOOD, "mixup.alpha=0.3")
-    mixup = {"alpha": 0.3, "stages": (0,), "labels": "fake"}
-    assert differences(old, new) == [("mixup", None, mixup)]
-    assert differences(new, old) == [("mixup", mixup, None)]
-
-
-def test_key_of_the_other_kind_of_section_differs_from_none(tmp_path: Path):
-    old, new = read(tmp_path, GOOD), read(tmp_path, GOOD, "generator={name: dcgan, depth: 2}")
-    assert differences(old, new) == [
-        ("generator.name", "resnet", "dcgan"),
-        ("generator.width", 128, None),
-        ("generator.depth", None, 2),
-        ("generator.leak", None, 0.2),
-    ]
+def test_index_past_the_end_is_no_item(tmp_path: Path):
+    (problem,) = problems(tmp_path, GOOD + "  betas: [0, 1]\n", "training.betas.3=1")
+    assert problem.endswith("training.betas: expected [number, number], got {3: 1}")
 
 
 def test_reader_does_not_import_torch():

@@ -450,9 +450,12 @@ def test_overrides_that_make_another_run_are_refused_each_by_name(run, capsys):
         ("evaluation.num_real=5", "evaluation: at least 10 images are needed on either side, got 5"),
         ("evaluation.num_real=2000", "evaluation.num_real: digits train has 1438 images, fewer than 2000"),
         ("evaluation.reference=valid", "evaluation.reference: expected train, test or a .npz file, got 'valid'"),
-        ("evaluation.reference=absent.npz", "absent.npz is not a .npz of mu and sigma (there is no such file)"),
-        ("evaluation.extractor=digit", "did you mean 'digits'?"),
-        ("evaluation.weights=w.pth", "evaluation.weights is only for 'inception'"),
+        (
+            "evaluation.reference=absent.npz",
+            "evaluation.reference: absent.npz is not a .npz of mu and sigma (there is no such file)",
+        ),
+        ("evaluation.extractor=digit", "evaluation.extractor: unknown extractor 'digit'; did you mean 'digits'?"),
+        ("evaluation.weights=w.pth", "evaluation.weights: weights are only for 'inception'"),
         ("evaluation.batch_norm=standin", "did you mean 'standing'?"),
         ("device.name=gpu", "device.name: expected auto, cpu, cuda or cuda:N, got 'gpu'"),
     ],
@@ -519,7 +522,7 @@ def test_without_the_inception_weights_the_error_says_what_to_do(run, capsys, no
     before = scores_of(run)
     for protocol in ("modern", "paper", "paper_test", "miyato"):
         (line,) = refused(capsys, run, "--protocol", protocol)
-        for part in (INCEPTION_FILE, "95.7 MB", "6726825d", "evaluation.weights", "digits"):
+        for part in (INCEPTION_FILE, "95.7 MB", "6726825d", "evaluation.weights", "digits", "fashion_mnist"):
             assert part in line
     assert scores_of(run) == before
 

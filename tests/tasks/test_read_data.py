@@ -1,10 +1,10 @@
 from pathlib import Path
 
 import pytest
-from ganmix.tasks.common import read_data
 
 from ganmix.config.common import FolderData
 from ganmix.errors import UserError
+from ganmix.tasks.data import read_data
 
 
 def test_broken_file_of_a_folder_is_named_with_the_key_that_skips_it(tmp_path: Path):

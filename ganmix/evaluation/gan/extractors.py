@@ -51,13 +51,13 @@ def get_extractor(name: str, weights: str | None = None) -> Extractor:
         weights: path of the Inception weights; None looks in torch hub's folder, then downloads them there.
 
     Raises:
-        UserError: the name is unknown, its file is missing or not the one expected, or weights are given to a
-            classifier, which has its own.
+        ValueError: the name is unknown, or weights are given to a classifier, which has its own.
+        UserError: a file is missing or not the one expected.
     """
     if name == "inception":
         return inception_extractor(Path(weights) if weights is not None else None)
     if weights is not None:
-        raise UserError(f"evaluation.weights is only for 'inception', and the extractor is {name!r}")
+        raise ValueError(f"weights are only for 'inception', and the extractor is {name!r}")
     return shipped_extractor(name)
 
 
@@ -81,10 +81,11 @@ def classifier_extractor(
 
 
 def shipped_extractor(name: str) -> Extractor:
-    """A classifier shipped with ganmix, by name, or any other of the same format, by its path.
+    """Return a classifier that ganmix ships, by name, or any other of the same format, by path.
 
     Raises:
-        UserError: there is no such name or file.
+        ValueError: the name is unknown.
+        UserError: there is no such file, or it holds no classifier.
     """
     path = Path(name) if name.endswith(".safetensors") else SHIPPED / f"{name}.safetensors"
     shipped = sorted(file.stem for file in SHIPPED.glob("*.safetensors"))
@@ -92,16 +93,14 @@ def shipped_extractor(name: str) -> Extractor:
         known = [*shipped, "inception"]
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise UserError(
-            f"unknown evaluation extractor {name!r}{hint} (known: {', '.join(known)}, or a .safetensors file)"
-        )
+        raise ValueError(f"unknown extractor {name!r}{hint} (known: {', '.join(known)}, or a .safetensors file)")
     if not path.is_file():
-        raise UserError(f"evaluation extractor: there is no file {path}")
+        raise UserError(f"there is no file {path}")
 
     try:
         classifier = load_classifier(path)
     except Exception as error:  # damaged, or another network's: safetensors', json's and torch's errors
-        raise UserError(f"evaluation extractor: {path} is not a classifier's file ({first_line(error)})") from error
+        raise UserError(f"{path} is not a classifier's file ({first_line(error)})") from error
     return classifier_extractor(
         _FeaturesAndLogits(classifier),
         path.name if path.stem == "inception" else path.stem,
@@ -126,7 +125,7 @@ def inception_extractor(weights: Path | None = None) -> Extractor:
     """
     path = _downloaded_inception() if weights is None else weights
     if not path.is_file():
-        raise UserError(f"evaluation.weights: there is no file {path}. {_where_to_put_inception()}")
+        raise UserError(f"there is no file {path}. {_where_to_put_inception()}")
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     if not digest.startswith(INCEPTION_SHA256_PREFIX):
@@ -142,9 +141,7 @@ def inception_extractor(weights: Path | None = None) -> Extractor:
 def _where_to_put_inception() -> str:
     return (
         f"Get {INCEPTION_FILE} (95.7 MB, SHA-256 {INCEPTION_SHA256_PREFIX}...) from torch-fidelity's release"
-        f" v0.2.0 and put it into {_hub_folder()} or name it in evaluation.weights."
-        " Without it, evaluation.protocol=small needs no download for digits and fashion_mnist, and for other data"
-        " evaluation=null trains without scores."
+        f" v0.2.0 and put it into {_hub_folder()}"
     )
 
 
@@ -161,8 +158,7 @@ def _downloaded_inception() -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=INCEPTION_SHA256_PREFIX)
         except (OSError, RuntimeError) as error:  # RuntimeError: what came has another digest
-            problem = f"cannot download the Inception weights ({error}). {_where_to_put_inception()}"
-            raise UserError(problem) from error
+            raise UserError(f"cannot download the Inception weights ({error}). {_where_to_put_inception()}") from error
     return path
 
 

@@ -6,8 +6,8 @@ cache entries that know neither weights nor images and are unpickled without car
 PYTHONHASHSEED, generators left in eval mode, conditional generators and path lengths that fail on new NumPy,
 "float64" that is float32, ignored options, no precomputed statistics. What its functions leave to the caller:
 
-    fewer images than splits: IS is nan             UserError
-    one image, or fewer than a KID subset: a crash  UserError; the subset shrinks to the smaller set
+    fewer images than splits: IS is nan             ValueError
+    one image, or fewer than a KID subset: a crash  ValueError; the subset shrinks to the smaller set
     float32 features: sums that depend on threads   all are float64 here, and the scores are rounded to 7 digits
 """
 
@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ganmix.engine.scores import Score
-from ganmix.errors import UserError
 from ganmix.evaluation.gan.features import Features
 from ganmix.evaluation.gan.reference import Reference, statistics
 
@@ -51,7 +50,7 @@ def fidelity_scores(
         over subsets, where these can differ) and, if asked for, precision and recall.
 
     Raises:
-        UserError: too few images, or features of another extractor.
+        ValueError: too few images, or features of another extractor.
 
     Source: https://github.com/toshas/torch-fidelity 0.4.0. IS: arXiv 1606.03498; FID: 1706.08500;
         KID: 1801.01401; precision and recall: 1904.06991.
@@ -112,7 +111,7 @@ def _check(features: Tensor, real: Reference, is_splits: int, neighbours: int) -
             problems.append(f"these scores need at least {fewest} {name} images, got {num}")
     if features.shape[1] != len(real.mu):
         theirs, ours = len(real.mu), features.shape[1]
-        problems.append(f"evaluation.reference: its statistics are of {theirs} features, the extractor has {ours}")
+        problems.append(f"the reference has statistics of {theirs} features, the extractor has {ours}")
     if problems:
-        raise UserError(problems)
+        raise ValueError("\n".join(problems))
     assert torch.isfinite(features).all(), "features must be finite"

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ganmix.errors import UserError
 from ganmix.evaluation.gan.extractors import SHIPPED, Extractor
 from ganmix.evaluation.gan.reference import Reference
 
@@ -72,11 +71,11 @@ def describe_protocol(
     """Return the whole protocol as plain values for JSON, to be stored with each score.
 
     Raises:
-        UserError: too few images for any score.
+        ValueError: too few images for any score.
     """
     known = [num for num in (parts.num_fake, reference.num) if num is not None]
     if min(known) < IS_SPLITS:
-        raise UserError(f"evaluation: at least {IS_SPLITS} images are needed on either side, got {min(known)}")
+        raise ValueError(f"at least {IS_SPLITS} images are needed on either side, got {min(known)}")
     return {
         "name": name,
         "extractor": extractor.name,

@@ -133,17 +133,15 @@ def file_reference(path: Path, extractor: Extractor) -> Reference:
         num = int(found["num"]) if "num" in found else None
     except Exception as error:  # damaged, or another file: the errors of NumPy, zipfile and zlib are of many kinds
         problem = first_line(error) if path.exists() else "there is no such file"
-        raise UserError(f"evaluation.reference: {path} is not a .npz of mu and sigma ({problem})") from error
+        raise UserError(f"{path} is not a .npz of mu and sigma ({problem})") from error
     if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):
-        raise UserError(
-            f"evaluation.reference: {path} must have mu [D] and sigma [D, D], got {[*mu.shape]}, {[*sigma.shape]}"
-        )
+        raise UserError(f"{path} must have mu [D] and sigma [D, D], got {[*mu.shape]}, {[*sigma.shape]}")
     if not (mu.isfinite().all() and sigma.isfinite().all()):
-        raise UserError(f"evaluation.reference: {path} has a mu or sigma that is not finite")
+        raise UserError(f"{path} has a mu or sigma that is not finite")
     seen_by = str(found.get("extractor_digest", extractor.digest))
     if seen_by != extractor.digest:
         raise UserError(
-            f"evaluation.reference: {path} was computed by another extractor ({seen_by[:8]}...)"
+            f"{path} was computed by another extractor ({seen_by[:8]}...)"
             f" than {extractor.name} ({extractor.digest[:8]}...)"
         )
     identity = {"file": path.name, "num": num, "digest": sha256_of({"mu": mu, "sigma": sigma})}

@@ -18,7 +18,6 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from ganmix.data import ImageData
-from ganmix.errors import UserError
 from ganmix.evaluation.gan import Features, classifier_extractor, extract, fidelity_scores, image_reference
 from ganmix.evaluation.gan.reference import Reference, statistics
 
@@ -348,22 +347,21 @@ def test_colour_images_work():
 
 
 def test_fewer_images_than_the_scores_need_are_refused():
-    with pytest.raises(UserError, match="at least 10 generated images, got 9"):
+    with pytest.raises(ValueError, match="at least 10 generated images, got 9"):
         score(FAKE[:9], REAL)
-    with pytest.raises(UserError, match="at least 4 real images, got 3"):
+    with pytest.raises(ValueError, match="at least 4 real images, got 3"):
         score(FAKE, REAL[:3])
-    with pytest.raises(UserError, match="at least 2 generated images, got 1"):
+    with pytest.raises(ValueError, match="at least 2 generated images, got 1"):
         score(FAKE[:1], REAL, precision_recall=False, is_splits=1)
-    with pytest.raises(UserError) as raised:
+    with pytest.raises(ValueError, match=r"(?s)10 generated images, got 9\n.*4 real images, got 3"):
         score(FAKE[:9], REAL[:3])
-    assert len(raised.value.problems) == 2
 
 
 def test_one_real_image_is_refused():
     fake = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
     reference = Reference({"num": 1}, torch.zeros(5).double(), torch.eye(5).double(), torch.zeros(1, 5))
-    with pytest.raises(UserError, match="at least 2 real images, got 1"):
-        values_of(fidelity_scores(Features(fake, fake), reference))
+    with pytest.raises(ValueError, match="at least 2 real images, got 1"):
+        fidelity_scores(Features(fake, fake), reference)
 
 
 def test_the_fewest_images_allowed_give_finite_scores():

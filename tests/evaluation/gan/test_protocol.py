@@ -7,7 +7,6 @@ from torch import nn
 
 from ganmix.config.gan import Evaluation
 from ganmix.data import DATASETS
-from ganmix.errors import UserError
 from ganmix.evaluation.gan import PROTOCOLS, Reference, classifier_extractor, same_protocol
 from ganmix.evaluation.gan.extractors import SHIPPED
 from ganmix.evaluation.gan.protocol import Parts, choose_parts, describe_protocol
@@ -126,7 +125,7 @@ def test_sets_under_ten_thousand_images_are_marked():
 
 @pytest.mark.parametrize(("num_fake", "num_real", "fewest"), [(9, 50, 9), (50, 4, 4), (9, 4, 4), (9, None, 9)])
 def test_fewer_images_than_splits_of_is_are_refused(num_fake, num_real, fewest):
-    with pytest.raises(UserError, match=f"at least 10 images are needed on either side, got {fewest}"):
+    with pytest.raises(ValueError, match=f"at least 10 images are needed on either side, got {fewest}"):
         describe(num_fake, num_real)
     describe(10, 10)
 
