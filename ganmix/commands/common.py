@@ -1,13 +1,24 @@
-"""From what goes wrong to lines on stderr and exit statuses."""
+"""What every verb has: its errors become lines on stderr and an exit status."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import wraps
 
 from ganmix.errors import DivergedError, Stopped, UserError
 
 
+def command(work: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int]:
+    """Make a command of a function that parses arguments (None: the command line's) and does the work."""
+
+    @wraps(work)
+    def run(arguments: Sequence[str] | None = None) -> int:
+        return exit_status(lambda: work(arguments))
+
+    return run
+
+
 def exit_status(work: Callable[[], int | None]) -> int:
-    """Run `work`; print what a user can do something about as lines on stderr; return the exit status, or its own."""
+    """Run `work`; print errors that a user can act on as lines on stderr; return the exit status, or that of `work`."""
     try:
         return work() or 0
     except UserError as error:

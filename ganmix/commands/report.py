@@ -4,39 +4,35 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ganmix.commands.common import exit_status
+from ganmix.commands.common import command
 
 
-def report(arguments: Sequence[str] | None = None) -> int:
-    """Write a report about runs; return the exit status."""
+@command
+def report(arguments: Sequence[str] | None = None) -> None:
+    """Write a report about runs."""
     parser = argparse.ArgumentParser(
         prog="ganmix report",
-        description="Did mixup help? One page about runs, grouped by config: scores as mean and spread over seeds, the "
-        "paper's beside them where a config carries them, paired differences to the baseline, curves, samples. Scores "
-        "of unlike protocols get a table each.",
+        description="Did mixup help? Write one page about runs, grouped by config: scores as mean and spread over "
+        "seeds (beside the paper's where a config has them), paired differences to the baseline, curves and samples. "
+        "Scores from different protocols get separate tables.",
     )
-    parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="a run's folder, or one with runs anywhere below it"
-    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder, or one with runs below it")
     parser.add_argument(
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="where report.html, report.md and report.csv go; default: the first RUN, or runs for several",
+        help="folder for report.html, report.md and report.csv; default: RUN, or runs if there are several",
     )
     parser.add_argument(
         "--baseline",
         metavar="NAME",
-        help="compare all with this group; default: each mixup with the same config without it",
+        help="compare all groups with this one; default: each mixup group with the same config without mixup",
     )
     options = parser.parse_args(arguments)
 
-    def work() -> None:
-        from ganmix.engine.progress import say
-        from ganmix.report import write_report
+    from ganmix.engine.progress import say
+    from ganmix.report import write_report
 
-        output = options.output or (options.runs[0] if len(options.runs) == 1 else Path("runs"))
-        for path in write_report(options.runs, output, options.baseline):
-            say(f"report       {path}")
-
-    return exit_status(work)
+    output = options.output or (options.runs[0] if len(options.runs) == 1 else Path("runs"))
+    for path in write_report(options.runs, output, options.baseline):
+        say(f"report       {path}")

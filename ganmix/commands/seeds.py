@@ -6,183 +6,169 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 from ruamel.yaml import YAML
 
-from ganmix.commands.screen import Screen
+from ganmix.engine.progress import say
 from ganmix.engine.signals import handling_signals
 from ganmix.errors import DivergedError, UserError
 
-POLL_SECONDS = 0.1
-STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
-SOURCE = Path(__file__).parents[2]  # the folder with `ganmix` in it
+PROGRESS_SECONDS = 30  # between lines about trainings that run side by side
+SOURCE = Path(__file__).parents[2]  # the folder that `ganmix` is in
 
 
 def run_seeds(
     program: str, config_path: Path, overrides: Sequence[str], run_dir: Path, seeds: Sequence[int], jobs: int
 ) -> int:
-    """Train a config with each of some seeds, into `run_dir`/seed-N; the same call goes on where it was stopped.
+    """Train a config with each seed, into `run_dir`/seed-N; the same call goes on where it was stopped.
 
-    After a SIGINT or SIGTERM the running trainings finish their step and save, and no others start; after a second one
-    they do not save. A training that diverges or fails does not stop the others; but after one that cannot use its
-    config or data none starts, since the next could not either.
+    After a SIGINT or SIGTERM the running trainings finish their step and save, and no others start. After a second one
+    they stop at once. A training that diverges or fails does not stop the others. But after one that cannot use its
+    config, data or folder none starts, since the next could not either.
 
     Args:
         program: the verb, "train-gan" or "train-classifier".
-        config_path: the YAML.
+        config_path: the YAML file.
         overrides: `key=value` each; none sets the seed.
         run_dir: the folder of all the runs.
-        seeds: at least 0, none twice.
-        jobs: trainings side by side, at least 1. More than one share the cores, unless OMP_NUM_THREADS is set, and
-            each writes into log.txt in its folder; a single one has the terminal.
+        seeds: at least 0, all different.
+        jobs: trainings side by side, at least 1. Several share the cores, unless OMP_NUM_THREADS is set, and each
+            writes into log.txt in its folder; a single one has the terminal.
 
     Returns:
-        The exit status: after a signal 128 + its number; 2 where a config or data cannot be used; otherwise that of
-        the first training that neither ended nor diverged, 3 if one diverged, and 0.
+        The exit status: after a signal 128 + its number; 2 where a config, data or a folder cannot be used; otherwise
+        that of the first training that neither ended nor diverged, 3 if one diverged, and 0.
 
     Raises:
-        UserError: an argument out of its range, or a folder that cannot be written.
+        UserError: an argument is out of its range.
     """
     _check(overrides, seeds, jobs)
-    jobs = min(jobs, len(seeds))
-    environment = _environment(jobs)
-    screen = Screen()
-    trainings = [Training(seed, run_dir / f"seed-{seed}", with_log=jobs > 1) for seed in seeds]
-    signals = _Signals()
-    with handling_signals(signals.receive):
-        try:
-            while True:
-                for training in trainings:
-                    if training.ends():
-                        screen.say(training.errors())
-                        screen.say([training.in_words()])
-                unusable = any(training.status == UserError.exit_status for training in trainings)
-                waiting = [] if signals.received or unusable else [t for t in trainings if t.process is None]
-                for training in waiting[: jobs - sum(t.running for t in trainings)]:
-                    training.start(command(program, config_path, overrides, training), environment)
-                    screen.say([training.in_words()])
-                running = [training for training in trainings if training.running]
-                if not running:
-                    break
-                if signals.pass_on(running) and jobs > 1:
-                    screen.say(["finishing these steps and saving; once more to stop at once"])
-                screen.show({t.seed: t.last_line() for t in running if t.log is not None})
-                time.sleep(POLL_SECONDS)
-        finally:  # whatever went wrong here: no training goes on unseen
-            for training in trainings:
-                training.end()
-    screen.clear()
-    screen.say([training.in_words() for training in trainings])
-    screen.say([f"table        python -m ganmix report {shlex.quote(str(run_dir))}"])
-    if signals.received:
-        screen.say([f"stopped by {signal.Signals(signals.received[0]).name}; the same command goes on from here"])
-        return 128 + signals.received[0]
-    return _status([training.status for training in trainings if training.status is not None])
-
-
-def command(program: str, config_path: Path, overrides: Sequence[str], training: "Training") -> list[str]:
-    """Return the command line of one training."""
-    folder = json.dumps(str(training.folder), ensure_ascii=False)  # a string in YAML, whatever is in it
-    own = [f"run.seed={training.seed}", f"run.dir={folder}"]
-    return [sys.executable, "-m", "ganmix", program, str(config_path), *overrides, *own]
+    trainings = [Training(seed, run_dir / f"seed-{seed}", with_log=min(jobs, len(seeds)) > 1) for seed in seeds]
+    signals = _train(trainings, lambda training: command(program, config_path, overrides, training), jobs)
+    for training in trainings:
+        say(training.state())
+    say(f"table        python -m ganmix report {shlex.quote(str(run_dir))}")
+    if signals:
+        say(f"stopped by {signal.Signals(signals[0]).name}; the same command goes on from here")
+        return 128 + signals[0]
+    failed = [training.status for training in trainings if training.status]
+    if UserError.exit_status in failed:
+        return UserError.exit_status
+    return next((status for status in failed if status != DivergedError.exit_status), max(failed, default=0))
 
 
 class Training:
-    """One seed's training: not started, running or ended.
+    """The training of one seed.
 
     Args:
         seed: its seed.
         folder: its run's.
-        with_log: write what it says into log.txt there; otherwise it has the terminal.
+        with_log: append its output to log.txt in `folder`; otherwise it has the terminal.
     """
 
     def __init__(self, seed: int, folder: Path, *, with_log: bool):
         self.seed = seed
         self.folder = folder
         self.log = folder / "log.txt" if with_log else None
-        self.process: subprocess.Popen[bytes] | None = None
-        self.status: int | None = None  # exit status, 128 + the number of a signal that ended it
-        self._log_start = 0  # where in the log this process began
+        self.status: int | None = None  # once it has ended: exit status, or 128 + the number of a signal
+        self._start_of_log = 0
 
-    @property
-    def running(self) -> bool:
-        """Whether it is."""
-        return self.process is not None and self.status is None
-
-    def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start it.
-
-        Raises:
-            UserError: the log cannot be written.
-        """
+    def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """Start its process; raise OSError where the log cannot be written."""
         if self.log is None:
-            self.process = subprocess.Popen(arguments, env=environment)
-            return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with self.log.open("ab") as log:
-                self._log_start = log.tell()
-                self.process = subprocess.Popen(
-                    arguments, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-                )
-        except OSError as error:
-            raise UserError(f"run.dir: cannot write to {error.filename} ({error.strerror})") from error
-
-    def ends(self) -> bool:
-        """Tell whether it ended since this was asked last."""
-        code = self.process.poll() if self.running and self.process is not None else None
-        if code is None:
-            return False
-        self.status = code if code >= 0 else 128 - code
-        return True
-
-    def end(self) -> None:
-        """Let it finish its step and save, if it runs, and wait for it."""
-        if self.running and self.process is not None:
-            self.process.terminate()
-            self.process.wait()
+            return subprocess.Popen(arguments, env=environment)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._start_of_log = log.tell()
+            return subprocess.Popen(arguments, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def last_line(self) -> str:
-        """Return what the log says last."""
-        return (self._log_lines() or [""])[-1]
+        """Return the last line that its process wrote into the log."""
+        written = self.log.read_bytes()[self._start_of_log :] if self.log and self.log.exists() else b""
+        return written.decode(errors="replace").rstrip().rpartition("\n")[2]
 
-    def errors(self) -> list[str]:
-        """Return what the log says of a config or data that cannot be used."""
-        return [line for line in self._log_lines() if line.startswith("error: ")]
-
-    def in_words(self) -> str:
-        """Say how it stands, in a line."""
-        if self.process is None:
+    def state(self) -> str:
+        """Return a line that says how it ended."""
+        if self.status is None:
             state = "not started"
-        elif self.status is None:
-            state = f"started, {self.log or self.folder}"
         elif self.status == 0:
-            state = f"done, {self.folder}"
-        elif self.status == DivergedError.exit_status:
-            why = self.last_line() or "diverged"
-            state = f"{why}, {self.folder}"
-        elif self.status in STOPPED:
-            state = f"stopped, {self.folder}"
+            state = "done"
+        elif self.status in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+            state = "stopped"
         elif self.status > 128:
-            state = f"killed by signal {self.status - 128}, {self.log or self.folder}"
+            state = f"killed by signal {self.status - 128}"
         else:
-            state = f"failed with exit status {self.status}, {self.log or self.folder}"
-        return f"seed {self.seed:<7} {state}"
-
-    def _log_lines(self) -> list[str]:
-        if self.log is None or self.process is None:
-            return []
-        with self.log.open("rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            log.seek(max(self._log_start, size - 4096))
-            text = log.read().decode(errors="replace")
-        return [line.strip() for line in text.splitlines() if line.strip()]
+            state = ": ".join(filter(None, [f"exit status {self.status}", self.last_line()]))
+        return f"seed {self.seed:<7} {state}, {self.log or self.folder}"
 
 
-def _check(overrides: Iterable[str], seeds: Sequence[int], jobs: int) -> None:
+def command(program: str, config_path: Path, overrides: Sequence[str], training: Training) -> list[str]:
+    """Return the command line of a training."""
+    folder = json.dumps(str(training.folder), ensure_ascii=False)  # a string in YAML, whatever is in it
+    own = [f"run.seed={training.seed}", f"run.dir={folder}"]
+    return [sys.executable, "-m", "ganmix", program, str(config_path), *overrides, *own]
+
+
+def _train(trainings: Sequence[Training], command_of: Callable[[Training], list[str]], jobs: int) -> list[int]:
+    """Run trainings, `jobs` side by side; return the signals that came meanwhile."""
+    environment = _environment(min(jobs, len(trainings)))
+    waiting, running, signals = list(trainings), dict[Training, subprocess.Popen[bytes]](), list[int]()
+    events: SimpleQueue[int | tuple[Training, int]] = SimpleQueue()  # a signal, or a training with its exit code
+
+    def start(training: Training) -> None:
+        say(f"seed {training.seed:<7} starts, {training.log or training.folder}")
+        try:
+            process = running[training] = training.start(command_of(training), environment)
+        except OSError as error:
+            say(f"error: run.dir: cannot write to {error.filename} ({error.strerror})")
+            training.status = UserError.exit_status
+            waiting.clear()
+        else:
+            Thread(target=lambda: events.put((training, process.wait())), daemon=True).start()
+
+    def end(training: Training, code: int) -> None:
+        del running[training]
+        training.status = code if code >= 0 else 128 - code
+        say(training.state())
+        if training.status == UserError.exit_status:
+            waiting.clear()
+
+    def receive(signum: int) -> None:
+        signals.append(signum)
+        waiting.clear()
+        # Ctrl-C at a terminal reaches all the processes in its foreground. Twice would be once too often.
+        if signum == signal.SIGTERM or not _in_foreground():
+            for process in running.values():
+                process.send_signal(signum)
+        if len(signals) == 1 and any(training.log for training in running):
+            say("finishing these steps and saving; once more to stop at once")
+
+    with handling_signals(events.put):
+        try:
+            while True:
+                while waiting and len(running) < jobs:
+                    start(waiting.pop(0))
+                if not running:
+                    return signals
+                try:
+                    event = events.get(timeout=PROGRESS_SECONDS)
+                except Empty:
+                    for training in running:
+                        if training.log:
+                            say(f"seed {training.seed:<7} {training.last_line() or 'is starting'}")
+                else:
+                    receive(event) if isinstance(event, int) else end(*event)
+        finally:  # whatever went wrong here: no training goes on unseen
+            for process in running.values():
+                process.terminate()
+                process.wait()
+
+
+def _check(overrides: Sequence[str], seeds: Sequence[int], jobs: int) -> None:
     problems = [f"--seeds: {seed} is there twice" for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]
     problems += [f"--seeds: a seed must be at least 0, got {seed}" for seed in seeds if seed < 0]
     if jobs < 1:
@@ -197,7 +183,7 @@ def _check(overrides: Iterable[str], seeds: Sequence[int], jobs: int) -> None:
 
 
 def _environment(jobs: int) -> dict[str, str]:
-    """Return the trainings' environment: each with its share of the cores.
+    """Return the trainings' environment, with a share of the cores for each.
 
     Threads of several processes on the same cores wait for one another: two trainings of two threads each on two
     cores are several times slower than of one thread each.
@@ -209,37 +195,6 @@ def _environment(jobs: int) -> dict[str, str]:
     if SOURCE.name not in ("site-packages", "dist-packages"):  # not installed: `python -m` may not find it
         environment["PYTHONPATH"] = os.pathsep.join([str(SOURCE), *filter(None, [environment.get("PYTHONPATH")])])
     return environment
-
-
-def _status(statuses: Iterable[int]) -> int:
-    """Return the status of all: that of the worst one, a diverged one being better than a failed one."""
-    failed = [status for status in statuses if status]
-    if UserError.exit_status in failed:
-        return UserError.exit_status
-    return next((status for status in failed if status != DivergedError.exit_status), max(failed, default=0))
-
-
-class _Signals:
-    """Notes each SIGINT and SIGTERM, and passes on those that the trainings did not get themselves."""
-
-    def __init__(self) -> None:
-        self.received: list[int] = []
-        self._due: list[int] = []
-
-    def receive(self, signum: int) -> None:
-        self.received.append(signum)
-        self._due.append(signum)
-
-    def pass_on(self, running: Iterable[Training]) -> bool:
-        """Pass on what came since the last call; tell whether it was the first."""
-        due, self._due = self._due, []
-        for signum in due:
-            # Ctrl-C at a terminal reaches all the processes in its foreground. Twice would be once too often.
-            if signum == signal.SIGTERM or not _in_foreground():
-                for training in running:
-                    assert training.process is not None
-                    training.process.send_signal(signum)
-        return bool(due) and len(due) == len(self.received)
 
 
 def _in_foreground() -> bool:

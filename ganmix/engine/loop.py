@@ -40,8 +40,8 @@ class Algorithm(Protocol):
         """The mixing of the last step; None: nothing was mixed."""
         ...
 
-    def step(self) -> Mapping[str, Tensor]:
-        """Take one step; return the values to record, 0-d tensors under the same names each time."""
+    def step(self) -> Mapping[str, Tensor | float]:
+        """Take one step; return the values to record, 0-d tensors or numbers under the same names each time."""
         ...
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,60 +1,80 @@
-"""Pictures of bytes for people: strips, animations, and pages with captions."""
+"""Pictures for people: grids, animations, and a page of images with captions."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
 from ganmix.engine.files import write_atomically
 
-MARGIN = 16
-GAP = 4  # between images of a page
-BORDER = 6  # between those of a strip
-BLOCK_GAP = 28  # between what stands under different headings
-TEXT = 13  # pixels
-LINE = 19  # from one line of text to the next
-GREY = (110, 110, 110)
+GRID_SIDE = 512  # pixels that a square grid has at least
+PAGE_SIDE = 64  # pixels that an image on a page is wide, about, where it is not larger
+PAGE_GAP = 4
+
+Row = Sequence[tuple[Tensor, Sequence[str]]]  # of a page: blocks of images, uint8 [K, C, R, R], and their K captions
 
 
-class Cell(NamedTuple):
-    """An image, uint8 [C, R, R], and what stands below it."""
+def enlarge(images: Tensor, scale: int) -> Tensor:
+    """Enlarge images smoothly, since people read an 8-pixel digit so more easily than as a mosaic.
 
-    image: Tensor
-    caption: str
+    Args:
+        images: uint8, or float in [-1, 1], [N, C, R, R] on any device.
+        scale: 1 or more.
 
-
-class Group(NamedTuple):
-    """Rows of a page under a heading of their own; a row is a list of blocks, a block a list of cells."""
-
-    heading: str
-    rows: Sequence[Sequence[Sequence[Cell]]]
-
-
-def enlarge(images: Tensor, side: int) -> Tensor:
-    """Enlarge images, uint8 [N, C, R, R], by the whole factor that brings them nearest to `side` pixels; never shrink.
-
-    Smooth, since a person reads an 8-pixel digit so, and not as a mosaic.
+    Returns:
+        uint8 [N, C, scale R, scale R] on the CPU.
     """
-    scale = max(1, round(side / images.shape[-1]))
-    pixels = F.interpolate(images.float(), scale_factor=float(scale), mode="bicubic")
+    pixels = F.interpolate(images.detach().float().cpu(), scale_factor=float(scale), mode="bicubic")
+    if images.is_floating_point():
+        pixels = (pixels.clamp(-1, 1) + 1) / 2 * 255
     return pixels.round().clamp(0, 255).to(torch.uint8)
 
 
-def tile(images: Tensor, num_columns: int, side: int) -> Tensor:
-    """Lay out images, uint8 [N, C, R, R], row by row as one uint8 image [3, H, W], each about `side` pixels wide."""
-    return make_grid(enlarge(images, side), num_columns, padding=BORDER)
+def tile(images: Tensor, num_columns: int, scale: int, gap: int) -> Tensor:
+    """Lay out images, enlarged as by `enlarge`, row by row, `gap` pixels apart, as one image uint8 [3, H, W]."""
+    return make_grid(enlarge(images, scale), num_columns, padding=gap)
+
+
+def square_grid(images: Tensor) -> Tensor:
+    """Lay out images, as `tile` takes them, as nearly a square; enlarge them where it would be below `GRID_SIDE`."""
+    num_columns = max(1, round(len(images) ** 0.5))
+    return tile(images, num_columns, max(1, -(-GRID_SIDE // (num_columns * images.shape[-1]))), gap=2)
+
+
+def write_png(path: Path, image: Tensor) -> None:
+    """Write an image, uint8 [1 or 3, H, W]."""
+    buffer = io.BytesIO()
+    _picture(image).save(buffer, "png")
+    write_atomically(path, buffer.getbuffer())
+
+
+def write_pngs(folder: Path, images: Tensor) -> None:
+    """Write images, uint8 [N, C, R, R], as 000000.png ..."""
+    folder.mkdir(exist_ok=True)
+    for index, image in enumerate(images):
+        _picture(image).save(folder / f"{index:06d}.png")
+
+
+def write_npz(path: Path, images: Tensor) -> None:
+    """Write images, uint8 [N, C, R, R], as the `arr_0`, uint8 [N, R, R, C], that evaluation suites read."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        np.savez(file, arr_0=images.permute(0, 2, 3, 1).contiguous().numpy())
+    temporary.replace(path)
 
 
 def write_animation(path: Path, frames: Sequence[Tensor], frames_per_second: int) -> None:
     """Write frames, uint8 [3, H, W] of one size, as a GIF that repeats for ever.
 
-    Grey ones get 64 levels, which halves the file, and colours one palette for all frames, so that none flickers.
+    Grey frames get 64 levels, which halves the file. Coloured ones share one palette, so that none flickers.
     """
     if all(bool((frame == frame[:1]).all()) for frame in frames):
         pictures = [_picture(frame[:1] & 0xFC) for frame in frames]
@@ -69,49 +89,48 @@ def write_animation(path: Path, frames: Sequence[Tensor], frames_per_second: int
 
 
 def write_page(
-    path: Path, title: str, headings: Sequence[str], groups: Sequence[Group], notes: Sequence[str], side: int
+    path: Path, title: str, headings: Sequence[str], groups: Mapping[str, Sequence[Row]], notes: Sequence[str]
 ) -> None:
-    """Write a page of captioned images as PNG.
+    """Write rows of images with captions as PNG.
 
     Args:
-        headings: one for each block, above all the rows.
-        groups: one beneath the other; the rows of all have the same numbers of cells in their blocks.
+        headings: one above each block of images.
+        groups: rows under a heading; all rows have the same numbers of images in their blocks.
         notes: lines at the foot.
-        side: pixels that an image has about.
     """
-    font, title_font = ImageFont.load_default(TEXT), ImageFont.load_default(TEXT + 3)
-    blocks = [len(block) for block in groups[0].rows[0]]
-    cell = enlarge(groups[0].rows[0][0][0].image[None], side).shape[-1]
-    lefts = [MARGIN + sum(blocks[:i]) * (cell + GAP) + i * BLOCK_GAP for i in range(len(blocks))]
-    num_rows = sum(len(group.rows) for group in groups)
-    text_width = max(title_font.getlength(title), *(font.getlength(line) for line in notes))
-    right_of_headings = max(left + font.getlength(text) for left, text in zip(lefts, headings, strict=True))
-    width = round(max(lefts[-1] + blocks[-1] * (cell + GAP), MARGIN + text_width, right_of_headings)) + MARGIN
-    height = 2 * MARGIN + num_rows * (cell + LINE + GAP) + (len(groups) * 2 + len(notes) + 4) * LINE
-    page = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(page)
-    draw.text((MARGIN, MARGIN), title, "black", title_font)
-    top = MARGIN + 2 * LINE
-    for left, text in zip(lefts, headings, strict=True):
-        draw.text((left, top), text, "black", font)
-    top += LINE
-    for group in groups:
-        draw.text((MARGIN, top + LINE // 2), group.heading, GREY, font)
-        top += 2 * LINE
-        for row in group.rows:
-            for left, block in zip(lefts, row, strict=True):
-                for i, (image, caption) in enumerate(block):
-                    x = left + i * (cell + GAP)
-                    page.paste(_picture(enlarge(image[None], side)[0]), (x, top))
-                    draw.text((x + cell // 2, top + cell + 2), caption, "black", font, anchor="ma")
-            top += cell + LINE + GAP
-    for i, line in enumerate(notes):
-        draw.text((MARGIN, top + LINE + i * LINE), line, "black", font)
+    from matplotlib.figure import Figure  # slow to import, and only a page needs it
+
+    blocks = next(iter(groups.values()))[0]
+    sizes, resolution = [len(images) for images, _ in blocks], blocks[0][0].shape[-1]
+    scale = max(1, round(PAGE_SIDE / resolution))
+    cell = scale * resolution + PAGE_GAP  # pixels
+    lefts = list(accumulate([size + 0.4 for size in sizes[:-1]], initial=0.0))
+    width, height = lefts[-1] + sizes[-1], sum(0.6 + 1.4 * len(rows) for rows in groups.values()) + 1.2
+    figure = Figure((width * cell / 100, height * cell / 100), dpi=100)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))  # in cells, downwards
+    axes.axis("off")
+    write = partial(axes.text, va="top", fontsize=9)
+    write(0, 0, title, fontsize=12)
+    for left, heading in zip(lefts, headings, strict=True):
+        write(left, 0.6, heading)
+    top = 1.0
+    for heading, rows in groups.items():
+        write(0, top + 0.2, heading, color="dimgrey")
+        top += 0.6
+        for row in rows:
+            for left, (images, captions) in zip(lefts, row, strict=True):
+                strip = torch.cat([*F.pad(enlarge(images, scale), (0, PAGE_GAP), value=255)], dim=2)
+                place = (left, left + len(images), top + strip.shape[1] / cell, top)
+                axes.imshow(_picture(strip).convert("RGB"), extent=place, interpolation="bilinear", aspect="auto")
+                for x, caption in enumerate(captions):
+                    write(left + x + 0.47, top + 1, caption, ha="center")
+            top += 1.4
+    write(0, top + 0.1, "\n".join(notes), linespacing=1.5)
     buffer = io.BytesIO()
-    page.save(buffer, "png")
+    figure.savefig(buffer, bbox_inches="tight", pad_inches=0.16)
     write_atomically(path, buffer.getbuffer())
 
 
 def _picture(image: Tensor) -> Image.Image:
-    """An image, uint8 [1 or 3, H, W], for Pillow."""
+    """Return an image, uint8 [1 or 3, H, W], for Pillow."""
     return Image.fromarray((image[0] if len(image) == 1 else image.permute(1, 2, 0)).contiguous().numpy())

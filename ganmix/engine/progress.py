@@ -16,8 +16,8 @@ PLAIN_SECONDS = 10  # between the lines of a training where stderr is no termina
 
 
 def say(text: str) -> None:
-    """Print a line for the person at the terminal; stdout stays free."""
-    print(text, file=sys.stderr)
+    """Print a line on stderr without breaking a bar there; stdout stays free."""
+    tqdm.write(text, file=sys.stderr)
 
 
 def bar(items: Sequence[T], what: str, scale: int = 1) -> Sequence[T]:
@@ -61,10 +61,6 @@ class TrainingProgress:
                 file=sys.stderr,
             )
             self._last = now
-
-    def say(self, text: str) -> None:
-        """Print a line without breaking the bar."""
-        tqdm.write(text, file=sys.stderr)
 
     def close(self) -> None:
         """Finish the bar."""

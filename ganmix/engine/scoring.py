@@ -8,6 +8,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint
 from ganmix.engine.identity import Identity
+from ganmix.engine.progress import say
 from ganmix.engine.recorder import Recorder
 from ganmix.engine.run_folder import RunFolder
 from ganmix.engine.scores import Measurement, in_words
@@ -69,7 +70,7 @@ class Scoring:
         for measurement in new:
             self._folder.add_measurement(measurement)
         if new:
-            recorder.say(f"step {step}: {in_words(found[0].scores)} ({self._training.evaluators[0].title})")
+            say(f"step {step}: {in_words(found[0].scores)} ({self._training.evaluators[0].title})")
             recorder.restart_clock(step)
 
     def result(self, step: int) -> Measurement | None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ganmix.commands import screen, train_gan
 from ganmix.commands import seeds as seeds_module
+from ganmix.commands import train_gan
 from ganmix.commands.seeds import run_seeds
 from ganmix.config.gan import GanConfig
 from ganmix.config.reader import read_config
@@ -31,34 +31,33 @@ logging: {scalars_every: 2, images_every: 1000000, checkpoint_every: 1000000}
 device: {name: cpu}
 """
 
-# In place of a training: notes its start, its threads and every signal in record.jsonl. A seed from 100 on ends by
-# itself, its last digit being its status; one below 100 half a second after a signal, or after two.
+# In place of a training: notes its start, its signals and its end in a file that all share. A seed from 100 on ends
+# once as many have started as AFTER says, and its last digit is its status. One below 100 ends after as many signals.
 STAND_IN = """
 import json, os, pathlib, signal, sys, time
 folder, seed = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+record = folder.parent / "record.jsonl"
 folder.mkdir(parents=True, exist_ok=True)
-def note(**what):
-    with (folder / "record.jsonl").open("a") as file:
-        file.write(json.dumps({"time": time.time(), **what}) + "\\n")
+def note(what, value):
+    with record.open("a") as file:
+        file.write(json.dumps([seed, what, value]) + "\\n")
+def started():
+    return record.read_text().count("start")
 received = []
 def receive(signum, frame):
     received.append(signum)
-    note(signal=signum)
+    note("signal", signum)
 for signum in (signal.SIGINT, signal.SIGTERM):
     signal.signal(signum, receive)
-note(threads=os.environ.get("OMP_NUM_THREADS"))
 print(f"step {seed}/1000", file=sys.stderr, flush=True)
-if seed >= 100:
-    time.sleep(0.3)
-    print({2: "error: no such data", 3: "diverged: loss_G is nan"}.get(seed % 10, "the end"), file=sys.stderr)
-    note(end=seed % 10)
-    sys.exit(seed % 10)
-patience = 2 if os.environ.get("WAIT_FOR_SECOND") else 1
-while len(received) < patience:
+note("start", os.environ.get("OMP_NUM_THREADS"))
+after = int(os.environ.get("AFTER", "1"))
+while (started() if seed >= 100 else len(received)) < after:
     time.sleep(0.01)
-time.sleep(0.5)
-note(end=0)
-sys.exit(128 + received[0])
+status = seed % 10 if seed >= 100 else 128 + received[0]
+print({2: "error: no such data", 3: "diverged: loss_G is nan"}.get(status, "the end"), file=sys.stderr)
+note("end", status)
+sys.exit(status)
 """
 
 
@@ -74,19 +73,16 @@ def pretend(monkeypatch, tmp_path):
     return lambda seeds, jobs: run_seeds("train-gan", Path("config.yaml"), [], tmp_path, seeds, jobs)
 
 
-def record(folder, seed):
-    path = folder / f"seed-{seed}" / "record.jsonl"
+def record(folder, what=None):
+    """What the stand-ins noted, in the order in which it happened: seed and value of each note of a kind."""
+    path = folder / "record.jsonl"
     text = path.read_text() if path.exists() else ""
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    notes = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    return [(seed, value) for seed, kind, value in notes if what in (None, kind)]
 
 
-def times(folder, seed):
-    lines = record(folder, seed)
-    return lines[0]["time"], lines[-1]["time"]
-
-
-def signals(folder, seed):
-    return [line["signal"] for line in record(folder, seed) if "signal" in line]
+def seeds_of(notes):
+    return [seed for seed, _ in notes]
 
 
 def wait_until(happened):
@@ -113,15 +109,14 @@ def sending(*steps):
 
 def test_one_job_trains_one_after_the_other_on_the_terminal(pretend, tmp_path, capfd):
     assert pretend([100, 110], 1) == 0
-    assert times(tmp_path, 100)[1] < times(tmp_path, 110)[0]
-    assert record(tmp_path, 100)[0]["threads"] is None
+    assert record(tmp_path) == [(100, None), (100, 0), (110, None), (110, 0)]
     assert not (tmp_path / "seed-100" / "log.txt").exists()
     assert capfd.readouterr().err.splitlines() == [
-        f"seed 100     started, {tmp_path}/seed-100",
+        f"seed 100     starts, {tmp_path}/seed-100",
         "step 100/1000",
         "the end",
         f"seed 100     done, {tmp_path}/seed-100",
-        f"seed 110     started, {tmp_path}/seed-110",
+        f"seed 110     starts, {tmp_path}/seed-110",
         "step 110/1000",
         "the end",
         f"seed 110     done, {tmp_path}/seed-110",
@@ -131,38 +126,45 @@ def test_one_job_trains_one_after_the_other_on_the_terminal(pretend, tmp_path, c
     ]
 
 
-def test_jobs_train_side_by_side_each_into_its_log(pretend, tmp_path, capfd):
+def test_jobs_train_side_by_side_each_into_its_log(pretend, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("AFTER", "2")  # neither of the first two ends before both have started
     assert pretend([100, 110, 120], 2) == 0
-    assert max(times(tmp_path, 100)[0], times(tmp_path, 110)[0]) < min(times(tmp_path, 100)[1], times(tmp_path, 110)[1])
-    assert times(tmp_path, 120)[0] > min(times(tmp_path, 100)[1], times(tmp_path, 110)[1])
+    assert set(seeds_of(record(tmp_path))[:2]) == {100, 110}
+    assert seeds_of(record(tmp_path, "start"))[2] == 120
+    assert record(tmp_path)[2][1] == 0  # one ends before the third starts
     for seed in (100, 110, 120):
         assert (tmp_path / f"seed-{seed}" / "log.txt").read_text() == f"step {seed}/1000\nthe end\n"
     assert "step" not in capfd.readouterr().err
 
 
+def test_log_of_an_earlier_call_is_kept(pretend, tmp_path, capfd):
+    assert pretend([103, 100], 2) == 3
+    (tmp_path / "record.jsonl").unlink()
+    assert pretend([103, 100], 2) == 3
+    assert (tmp_path / "seed-100" / "log.txt").read_text() == "step 100/1000\nthe end\n" * 2
+
+
 @pytest.mark.parametrize(("cores", "jobs", "num", "threads"), [(8, 2, 2, "4"), (8, 3, 3, "2"), (2, 4, 2, "1")])
 def test_jobs_share_the_cores(pretend, tmp_path, monkeypatch, cores, jobs, num, threads):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
-    seeds = [100 + 10 * i for i in range(num)]
-    assert pretend(seeds, jobs) == 0
-    assert [record(tmp_path, seed)[0]["threads"] for seed in seeds] == [threads] * num
+    assert pretend([100 + 10 * i for i in range(num)], jobs) == 0
+    assert [value for _, value in record(tmp_path, "start")] == [threads] * num
 
 
 def test_a_number_of_threads_that_is_set_is_kept(pretend, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert pretend([100, 110], 2) == 0
-    assert record(tmp_path, 110)[0]["threads"] == "7"
+    assert sorted(record(tmp_path, "start")) == [(100, "7"), (110, "7")]
 
 
 def test_a_seed_that_diverges_or_fails_does_not_stop_the_others(pretend, tmp_path, capfd):
     assert pretend([103, 100], 1) == 3
-    assert record(tmp_path, 100)[-1]["end"] == 0
     assert pretend([113, 101, 110], 2) == 1
-    assert record(tmp_path, 110)[-1]["end"] == 0
+    assert sorted(record(tmp_path, "end")) == [(100, 0), (101, 1), (103, 3), (110, 0), (113, 3)]
     assert capfd.readouterr().err.splitlines()[-4:-1] == [
-        f"seed 113     diverged: loss_G is nan, {tmp_path}/seed-113",
-        f"seed 101     failed with exit status 1, {tmp_path}/seed-101/log.txt",
-        f"seed 110     done, {tmp_path}/seed-110",
+        f"seed 113     exit status 3: diverged: loss_G is nan, {tmp_path}/seed-113/log.txt",
+        f"seed 101     exit status 1: the end, {tmp_path}/seed-101/log.txt",
+        f"seed 110     done, {tmp_path}/seed-110/log.txt",
     ]
 
 
@@ -171,49 +173,70 @@ def test_after_a_seed_with_unusable_data_none_starts(pretend, tmp_path, capfd, j
     assert pretend([102, 112, 122, 100], jobs) == 2
     assert not (tmp_path / "seed-100").exists()
     assert not (tmp_path / "seed-122").exists()
-    said = capfd.readouterr().err.splitlines()
+    said = capfd.readouterr().err
     assert "error: no such data" in said
-    assert f"seed 102     failed with exit status 2, {tmp_path}/seed-102{'/log.txt' if jobs > 1 else ''}" in said
+    assert "seed 102     exit status 2" in said
     assert "seed 100     not started" in said
+
+
+def test_after_a_folder_that_cannot_be_written_none_starts(pretend, tmp_path, capfd):
+    (tmp_path / "seed-110").write_text("not a folder")
+    assert pretend([100, 110, 120], 2) == 2
+    assert record(tmp_path, "end") == [(100, 0)]
+    said = capfd.readouterr().err.splitlines()
+    assert f"error: run.dir: cannot write to {tmp_path}/seed-110 (File exists)" in said
+    assert f"seed 120     not started, {tmp_path}/seed-120/log.txt" in said
+
+
+@pytest.fixture
+def passed_on(monkeypatch):
+    """The signals that are sent to processes."""
+    sent = []
+    send_signal = subprocess.Popen.send_signal
+    monkeypatch.setattr(seeds_module, "_in_foreground", lambda: False)
+    monkeypatch.setattr(
+        subprocess.Popen, "send_signal", lambda process, signum: (sent.append(signum), send_signal(process, signum))
+    )
+    return sent
 
 
 @pytest.mark.parametrize(("jobs", "seeds"), [(1, [1, 2]), (2, [1, 2, 3])])
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_signal_is_passed_on_once_waited_for_and_starts_no_further_seed(
-    pretend, tmp_path, monkeypatch, capfd, jobs, seeds, signum
+    pretend, tmp_path, passed_on, capfd, jobs, seeds, signum
 ):
-    monkeypatch.setattr(seeds_module, "_in_foreground", lambda: False)
     before = signal.getsignal(signum)
-    with sending((lambda: all(record(tmp_path, seed) for seed in seeds[:jobs]), signum)):
+    with sending((lambda: len(record(tmp_path, "start")) == jobs, signum)):
         assert pretend(seeds, jobs) == 128 + signum
-    for seed in seeds[:jobs]:
-        assert signals(tmp_path, seed) == [signum]
-        assert record(tmp_path, seed)[-1] == {"time": times(tmp_path, seed)[1], "end": 0}
+    assert passed_on == [signum] * jobs
+    assert sorted(record(tmp_path, "signal")) == [(seed, signum) for seed in seeds[:jobs]]
+    assert sorted(record(tmp_path, "end")) == [(seed, 128 + signum) for seed in seeds[:jobs]]
     assert not (tmp_path / f"seed-{seeds[-1]}").exists()
     assert signal.getsignal(signum) is before
-    said = capfd.readouterr().err.splitlines()
-    assert said[-1] == f"stopped by {signal.Signals(signum).name}; the same command goes on from here"
-    assert f"seed {seeds[0]}       stopped, {tmp_path}/seed-{seeds[0]}" in said
+    said = capfd.readouterr().err
+    assert said.splitlines()[-1] == f"stopped by {signal.Signals(signum).name}; the same command goes on from here"
+    assert f"seed {seeds[0]}       stopped, " in said
     assert f"seed {seeds[-1]}       not started" in said
 
 
-def test_second_signal_is_passed_on_too(pretend, tmp_path, monkeypatch):
-    monkeypatch.setenv("WAIT_FOR_SECOND", "1")
-    first = lambda: all(record(tmp_path, seed) for seed in (1, 2))  # noqa: E731
-    second = lambda: all(signals(tmp_path, seed) for seed in (1, 2))  # noqa: E731
+def test_second_signal_is_passed_on_too(pretend, tmp_path, monkeypatch, passed_on):
+    monkeypatch.setenv("AFTER", "2")
+    first = lambda: len(record(tmp_path, "start")) == 2  # noqa: E731
+    second = lambda: len(record(tmp_path, "signal")) == 2  # noqa: E731
     with sending((first, signal.SIGTERM), (second, signal.SIGTERM)):
         assert pretend([1, 2], 2) == 143
-    assert [signals(tmp_path, seed) for seed in (1, 2)] == [[signal.SIGTERM] * 2] * 2
+    assert passed_on == [signal.SIGTERM] * 4
+    assert sorted(record(tmp_path, "signal")) == [(seed, signal.SIGTERM) for seed in (1, 1, 2, 2)]
 
 
 ON_A_TERMINAL = """
-import fcntl, sys, termios
+import fcntl, subprocess, sys, termios
 from pathlib import Path
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-from ganmix.commands import screen, seeds
-screen.LIVE_SECONDS = 0.2
+from ganmix.commands import seeds
 stand_in = {stand_in!r}
 seeds.command = lambda program, path, overrides, t: [sys.executable, "-c", stand_in, str(t.folder), str(t.seed)]
+subprocess.Popen.send_signal = lambda process, signum: print("passed on")
 sys.exit(seeds.run_seeds("train-gan", Path("config.yaml"), [], Path({folder!r}), {seeds}, {jobs}))
 """
 
@@ -228,8 +251,7 @@ def test_ctrl_c_at_a_terminal_reaches_each_training_once(tmp_path, jobs, seeds):
     ) as process:
         os.close(terminal)
         try:
-            wait_until(lambda: all(record(tmp_path, seed) for seed in seeds[:jobs]))
-            time.sleep(0.5)  # for progress to be shown
+            wait_until(lambda: len(record(tmp_path, "start")) == jobs)
             os.write(keyboard, b"\x03")
             said = b""
             with suppress(OSError):  # how a terminal ends
@@ -239,28 +261,34 @@ def test_ctrl_c_at_a_terminal_reaches_each_training_once(tmp_path, jobs, seeds):
         finally:
             process.kill()
     os.close(keyboard)
-    assert [signals(tmp_path, seed) for seed in seeds[:jobs]] == [[signal.SIGINT]] * jobs
+    assert sorted(record(tmp_path, "signal")) == [(seed, signal.SIGINT) for seed in seeds[:jobs]]
     assert not (tmp_path / f"seed-{seeds[-1]}").exists()
-    lines = said.decode().replace("\r\n", "\n").splitlines()
-    assert lines[-1] == "stopped by SIGINT; the same command goes on from here"
-    if jobs == 2:  # one line each, over and over in the same place
-        shown = said.decode().replace("\r\n", "\n")
-        assert "\x1b[2A\x1b[Jseed 1       step 1/1000\nseed 2       step 2/1000\n" in shown
+    assert b"passed on" not in said
+    assert said.decode().splitlines()[-1] == "stopped by SIGINT; the same command goes on from here"
 
 
-def test_elsewhere_progress_is_a_line_now_and_then(pretend, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(screen, "PLAIN_SECONDS", 0.2)
-    ready = lambda: all(record(tmp_path, seed) for seed in (1, 2)) and time.sleep(1) is None  # noqa: E731
-    with sending((ready, signal.SIGTERM)):
+def test_last_line_of_each_log_is_said_now_and_then(pretend, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(seeds_module, "PROGRESS_SECONDS", 0.1)
+    monkeypatch.setattr(seeds_module, "say", said.append)
+    lines = {f"seed {seed}       step {seed}/1000" for seed in (1, 2)}
+    with sending((lambda: lines <= set(said), signal.SIGTERM)):
         assert pretend([1, 2], 2) == 143
-    said = capfd.readouterr().err.splitlines()
-    assert [said.count(f"seed {seed}       step {seed}/1000") for seed in (1, 2)] == [1, 1]  # what is new alone
 
 
-def test_trainings_that_run_are_ended_when_the_next_cannot_be_started(pretend, tmp_path):
-    (tmp_path / "seed-2").write_text("not a folder")
-    with pytest.raises(UserError, match=f"cannot write to {tmp_path}/seed-2"):
+def test_trainings_are_ended_where_the_runner_fails(pretend, tmp_path, monkeypatch):
+    def say(line):
+        if line.startswith("finishing"):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(seeds_module, "say", say)
+    monkeypatch.setattr(seeds_module, "_in_foreground", lambda: True)  # nothing else sends them a signal
+    with (
+        sending((lambda: len(record(tmp_path, "start")) == 2, signal.SIGINT)),
+        pytest.raises(BrokenPipeError),
+    ):
         pretend([1, 2], 2)
+    assert sorted(record(tmp_path, "end")) == [(1, 143), (2, 143)]
 
 
 @pytest.mark.parametrize(

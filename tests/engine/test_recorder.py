@@ -7,9 +7,12 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ganmix.engine import recorder as module
-from ganmix.engine.recorder import Recorder, image_grid
+from ganmix.engine.pictures import square_grid
+from ganmix.engine.recorder import Recorder
 from ganmix.engine.run_folder import RunFolder
 from ganmix.errors import DivergedError
+
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 @pytest.fixture
@@ -89,6 +92,50 @@ def test_first_value_that_is_not_finite_is_named_with_its_step(start, folder, ba
     assert [line["step"] for line in folder.metrics] == [2]
 
 
+def test_numbers_and_tensors_of_any_type_are_logged_in_their_order(start, folder):
+    recorder = start()
+    for i in (1, 2):
+        loss = torch.tensor(2.0 * i, requires_grad=True) * 1
+        recorder.push({"stage": i, "loss": loss, "rate": 0.5 * i, "right": torch.tensor(i == 1)})
+    recorder.flush(2)
+    (line,) = folder.metrics
+    assert list(line.items())[:5] == [("step", 2), ("stage", 1.5), ("loss", 3.0), ("rate", 0.75), ("right", 0.5)]
+
+
+@pytest.mark.parametrize("later", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
+@pytest.mark.parametrize("first", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
+def test_run_may_go_on_on_another_device(start, folder, first, later):
+    def values(loss, device):
+        return {"stage": 4.0 * loss, "loss": torch.tensor(loss, device=device), "rate": torch.tensor(0.5)}
+
+    (interrupted := start()).push(values(1.0, first))
+    resumed = start(step=1, state=interrupted.state_dict())
+    resumed.push(values(2.0, later))
+    resumed.flush(2)
+    (line,) = folder.metrics
+    assert (line["stage"], line["loss"], line["rate"]) == (6.0, 1.5, 0.5)
+
+
+def test_what_lies_on_a_device_is_read_when_it_is_logged(start):
+    recorder = start()
+    nowhere = torch.empty((), device="meta")  # a device that nothing can be read from
+    recorder.push({"loss": nowhere, "stage": 3, "coefficient": torch.tensor(0.5)})
+    with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
+        recorder.flush(1)
+
+
+@NEEDS_CUDA
+def test_a_step_does_not_wait_for_the_device(start):
+    recorder = start()
+    loss = torch.tensor(2.0, device="cuda")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        recorder.push({"loss": loss, "stage": 3, "coefficient": torch.tensor(0.5)})
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert recorder.check(1).tolist() == [[2.0, 3.0, 0.5]]
+
+
 def test_finite_values_pass_the_check(start):
     recorder = start()
     assert recorder.check(0).numel() == 0
@@ -119,21 +166,9 @@ def test_grid_is_a_png_named_by_step(start, folder):
     with Image.open(folder.samples / "fakes_000012.png") as png:
         assert png.mode == "RGB"
         pixels = torch.from_numpy(np.array(png)).permute(2, 0, 1)
-    assert torch.equal(pixels, image_grid(images))
+    assert torch.equal(pixels, square_grid(images))
     middles = [pixels.shape[1] // 4, 3 * pixels.shape[1] // 4]
     assert pixels[0, middles][:, middles].tolist() == [[0, 0], [0, 255]]
-
-
-@pytest.mark.parametrize(("num", "channels", "side"), [(1, 1, 8), (4, 1, 8), (6, 3, 32), (64, 3, 32), (64, 3, 128)])
-def test_grid_holds_every_image_at_whole_multiples_of_its_size(num, channels, side):
-    grid = image_grid(torch.zeros(num, channels, side, side))
-    columns = round(num**0.5)
-    rows = math.ceil(num / columns)
-    scale = max(1, math.ceil(512 / (columns * side)))
-    frame = 2 if num > 1 else 0
-    assert grid.dtype == torch.uint8
-    assert grid.shape == (3, *[count * (side * scale + frame) + frame for count in (rows, columns)])
-    assert grid.shape[2] >= 512
 
 
 def test_progress_without_a_terminal_is_a_plain_last_line(start, capsys):
@@ -148,26 +183,3 @@ def test_progress_without_a_terminal_is_a_plain_last_line(start, capsys):
     assert line.startswith("step 3/3  ")
     assert line.endswith("  0:00 left  loss 2.000\n")
     assert "\r" not in line
-
-
-def test_progress_without_a_terminal_comes_now_and_then(start, capsys, monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    recorder = start(step=100, total_steps=1000)
-    for step in range(101, 201):
-        now[0] += 0.5
-        recorder.progress(step)
-    lines = capsys.readouterr().err.splitlines()
-    assert [line.split()[1] for line in lines] == ["121/1000", "142/1000", "163/1000", "184/1000"]
-    assert lines[0] == "step 121/1000  8 images/s  7:20 left"  # 2 steps a second of 4 images; 879 steps
-
-
-def test_progress_on_a_terminal_is_a_bar(start, capsys, monkeypatch):
-    monkeypatch.setattr(module.sys.stderr, "isatty", lambda: True, raising=False)
-    recorder = start(step=4, total_steps=10)
-    recorder.progress(10)
-    recorder.close()
-    shown = capsys.readouterr().err
-    assert "\r" in shown
-    assert "10/10" in shown
-    assert "step 10/10" not in shown

@@ -15,11 +15,11 @@ def draw_latents(num: int, noise_size: int, seed: int, truncation: float | None 
     """Return noise float32 [num, noise_size] on the CPU; the first rows are the same whatever `num`.
 
     Args:
-        truncation: T > 0; every value is drawn from the standard normal distribution restricted to [-T, T]. None: from
-            the whole of it.
+        truncation: T > 0: draw every value from the standard normal distribution restricted to [-T, T]. None: draw
+            from all of it.
 
-    Source: Brock et al. 2019, section 3.1, who draw again what lies outside. The inverse distribution function gives
-        the same distribution in one draw.
+    Source: Brock et al. 2019, section 3.1; they draw values outside again. The inverse distribution function gives the
+        same distribution in one draw.
     """
     if truncation is None:
         return draw_noise(num, noise_size, seed)
@@ -32,14 +32,14 @@ def draw_latents(num: int, noise_size: int, seed: int, truncation: float | None 
 
 
 def slerp(start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
-    """Interpolate on great circles, so that what lies between has a length that Gaussian noise has too.
+    """Interpolate along great circles, so that the points between are as long as Gaussian noise.
 
     Args:
         start, end: [..., z].
-        weight: 0 is `start`, 1 is `end`; of a shape that fits [..., 1].
+        weight: 0 gives `start`, 1 gives `end`; broadcasts with [..., 1].
 
     Returns:
-        [..., z]; between vectors of one direction, on the straight line.
+        [..., z]; between parallel vectors, points on the straight line.
 
     Source: White 2016, "Sampling Generative Networks", section 2.1.
     """
@@ -51,16 +51,16 @@ def slerp(start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
 
 
 def paths(starts: Tensor, ends: Tensor, num: int) -> Tensor:
-    """Return `num` >= 2 points, evenly apart, from each start [N, z] to its end [N, z], both included: [N, num, z]."""
+    """Return `num` >= 2 evenly spaced points from each start [N, z] to its end [N, z], both included: [N, num, z]."""
     weight = torch.linspace(0, 1, num, dtype=torch.float64).view(1, num, 1)
     return slerp(starts.unsqueeze(1), ends.unsqueeze(1), weight)
 
 
 def loop(stops: Tensor, num: int) -> Tensor:
-    """Return a closed way through `stops` [K, N, z], `num` points from each to the next, slower near the stops.
+    """Return a closed path through `stops` [K, N, z]: `num` points from each stop to the next, denser near the stops.
 
     Returns:
-        [K * num, N, z]: the first stop first; after the last point the first one follows.
+        [K * num, N, z]: it begins at the first stop and ends one point before it.
     """
     even = torch.arange(num, dtype=torch.float64) / num
     weight = (1 - torch.cos(math.pi * even)) / 2

@@ -1,10 +1,12 @@
-"""Images from a generator, for scores and grids, without leaving a trace in the training."""
+"""Images from a generator, for scores and grids; the training does not notice."""
 
 import copy
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganmix.data import to_uint8
 from ganmix.evaluation.gan.features import PASS
 from ganmix.networks.modes import batch_norms, evaluating
 
@@ -22,6 +24,13 @@ def generate(generator: nn.Module, noise: Tensor) -> Tensor:
         return torch.cat([generator(part.to(device)) for part in noise.split(PASS)])
 
 
+def generate_bytes(generator: nn.Module, noise: Tensor) -> Tensor:
+    """Return the images of noise [N, z], uint8 [N, C, R, R] on the CPU; each depends only on its own row of noise."""
+    # Convolutions round differently for another number of images: fill the last pass up with zeros.
+    whole = F.pad(noise, (0, 0, 0, -len(noise) % PASS))
+    return torch.cat([to_uint8(generate(generator, part)).cpu() for part in whole.split(PASS)])[: len(noise)]
+
+
 def draw_noise(num: int, noise_size: int, seed: int) -> Tensor:
     """Return standard normal noise [num, noise_size] on the CPU; the first rows are the same whatever `num`."""
     whole = -(-num // PASS) * PASS  # torch draws the last 16 numbers anew where they are not a multiple of 16
@@ -29,35 +38,38 @@ def draw_noise(num: int, noise_size: int, seed: int) -> Tensor:
 
 
 def with_batch_norm(generator: nn.Module, mode: str, noise_size: int, seed: int) -> nn.Module:
-    """Return the generator to sample from, in a copy where it must differ; give it PASS noises at a time.
+    """Return the generator, or a copy whose batch norm uses other statistics; give it PASS noises at a time.
 
     Args:
         mode: the statistics of its batch norms: 'running', the training's running means; 'batch', each pass's own;
             'standing', means over `STANDING_PASSES` passes of fresh noise (Brock et al. 2019, appendix).
-        seed: of the noise of 'standing'.
+        seed: of the noise for 'standing'.
+
+    Raises:
+        ValueError: `mode` is none of these.
     """
     if mode == "running":
         return generator
     if mode == "batch":
-        found = copy.deepcopy(generator).eval()
-        for norm in batch_norms(found):
+        sampled = copy.deepcopy(generator).eval()
+        for norm in batch_norms(sampled):
             norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
-        return found
+        return sampled
     if mode == "standing":
         return fitted_to(generator, draw_noise(STANDING_PASSES * PASS, noise_size, seed))
-    raise ValueError(f"batch norm's mode must be running, batch or standing, got {mode!r}")
+    raise ValueError(f"mode must be running, batch or standing, got {mode!r}")
 
 
 @torch.no_grad()
 def fitted_to(generator: nn.Module, noise: Tensor) -> nn.Module:
-    """Return a copy of a generator whose batch norms have the statistics of `noise`; itself, where it has none.
+    """Return a copy of a generator with the batch norm statistics of `noise`, or itself where it has no batch norm.
 
-    Those of the training's noise make dim images of truncated noise.
+    With the statistics of the training's noise, images of truncated noise are dim.
 
     Args:
         noise: [N, z], N a multiple of PASS; the statistics are means over passes.
 
-    Source: Brock et al. 2019, "standing statistics"; their published generators have one set for each truncation.
+    Source: Brock et al. 2019, "standing statistics"; their published generators have a set for each truncation.
     """
     fitted = copy.deepcopy(generator).eval()
     norms = batch_norms(fitted)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from ganmix.evaluation.gan import neighbours
-from ganmix.evaluation.gan.neighbours import nearest
+from ganmix.evaluation.gan import memorisation
+from ganmix.evaluation.gan.memorisation import nearest
 
 
 def brute_force(queries, references, num):
@@ -16,7 +16,7 @@ def brute_force(queries, references, num):
 @pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
 @pytest.mark.parametrize("num", [1, 5, 100])
 def test_nearest_are_those_of_all_distances_sorted(monkeypatch, chunk, num):
-    monkeypatch.setattr(neighbours, "CHUNK", chunk)
+    monkeypatch.setattr(memorisation, "CHUNK", chunk)
     draw = torch.Generator().manual_seed(0)
     queries, references = torch.randn(9, 6, generator=draw), torch.randn(100, 6, generator=draw)
     distances, indices = nearest(queries, references, num)

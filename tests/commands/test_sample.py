@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ganmix.commands import neighbours as memorising
+from ganmix.commands import neighbours
 from ganmix.commands.neighbours import write_neighbours
-from ganmix.commands.sampling import run_sample
+from ganmix.commands.sample import run_sample
 from ganmix.config.gan import GanConfig
 from ganmix.config.reader import read_config
 from ganmix.data import load_images, to_uint8
@@ -68,7 +68,7 @@ def grey(workplace):
 @pytest.fixture
 def colour(tmp_path, monkeypatch, made_data):
     """A run of colour images, of which there are 24 to train on, and the same ones held out."""
-    monkeypatch.setattr(memorising, "read_data", made_data)
+    monkeypatch.setattr(neighbours, "read_data", made_data)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))  # where Inception is not
     return make_run(tmp_path / "colour", COLOUR)
 
@@ -235,7 +235,7 @@ def judge(text, samples, folder, extractor=None, num_rows=4):
 def test_copies_are_at_distance_zero_by_every_measure(tmp_path, capsys):
     train = load_images("digits", "train").images
     config = read_config(GanConfig, written(tmp_path, CONFIG))
-    found = judge(CONFIG, train[100:140], tmp_path, memorising.choose_extractor(config, None))
+    found = judge(CONFIG, train[100:140], tmp_path, neighbours.choose_extractor(config, None))
     for measure in ("pixels", "digits"):
         assert found["measures"][measure]["samples"] == {"num": 40, "median": 0, "least": 0}
         assert found["measures"][measure]["ratio"] == 0
@@ -269,7 +269,7 @@ def test_a_mirrored_copy_is_one_where_training_mirrors(tmp_path):
 
 
 def test_folder_has_nothing_held_out(tmp_path, monkeypatch, made_data, capsys):
-    monkeypatch.setattr(memorising, "read_data", made_data)
+    monkeypatch.setattr(neighbours, "read_data", made_data)
     text = CONFIG.replace("name: digits", "name: folder, path: images, resolution: 8, channels: 1")
     images = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
     found = judge(text, images, tmp_path)
@@ -299,7 +299,7 @@ def test_data_out_of_reach_costs_the_neighbours_alone(grey, sampled, tmp_path, m
     def no_data(data, split):
         raise UserError("data set digits is not here")
 
-    monkeypatch.setattr(memorising, "read_data", no_data)
+    monkeypatch.setattr(neighbours, "read_data", no_data)
     run_sample(grey[0], output=tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == ALL - {"neighbours.png", "neighbours.json"} | {"images"}
     last = capsys.readouterr().err.splitlines()[-1]
@@ -312,7 +312,7 @@ def test_without_a_test_split_nothing_is_compared_with_it(tmp_path, monkeypatch,
             raise UserError("damaged")
         return made_data(data, split)
 
-    monkeypatch.setattr(memorising, "read_data", no_test)
+    monkeypatch.setattr(neighbours, "read_data", no_test)
     assert judge(CONFIG, torch.zeros(3, 1, 8, 8, dtype=torch.uint8), tmp_path)["held_out"] is None
     assert "note: no held-out images to compare with: damaged" in capsys.readouterr().err
 
@@ -321,7 +321,7 @@ def test_extractor_is_what_the_run_is_scored_by_or_what_is_asked_for(tmp_path, m
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))  # where Inception is not
 
     def chosen(text, name=None):
-        found = memorising.choose_extractor(read_config(GanConfig, written(tmp_path, text)), name)
+        found = neighbours.choose_extractor(read_config(GanConfig, written(tmp_path, text)), name)
         return found and found.name
 
     scored = "evaluation: {protocol: small}"
@@ -332,12 +332,10 @@ def test_extractor_is_what_the_run_is_scored_by_or_what_is_asked_for(tmp_path, m
     assert chosen(CONFIG, "fashion_mnist") == "fashion_mnist"
     assert capsys.readouterr().err == ""
     assert chosen(COLOUR) is None
-    assert "by pixels alone, as the Inception weights are not here" in capsys.readouterr().err
+    assert "only by pixels: the Inception weights are not here" in capsys.readouterr().err
     missing = tmp_path / "none.pth"
     assert chosen(CONFIG.replace(scored, f"evaluation: {{extractor: inception, weights: {missing}}}")) is None
-    assert (
-        f"note: neighbours by pixels alone: evaluation.weights: there is no file {missing}" in capsys.readouterr().err
-    )
+    assert f"note: neighbours only by pixels: evaluation.weights: there is no file {missing}" in capsys.readouterr().err
     with pytest.raises(UserError, match="did you mean 'digits'"):
         chosen(CONFIG, "digit")
 
@@ -357,13 +355,14 @@ def test_earlier_images_that_were_not_replaced_are_mentioned(grey, tmp_path, cap
         ({"truncation": 0.0}, "truncation must be a finite number greater than 0, got 0"),
         ({"truncation": float("nan")}, "truncation must be a finite number greater than 0, got nan"),
         ({"interpolations": -1}, "interpolations must be at least 0, got -1"),
-        ({"neighbours": -1}, "neighbours must be at least 0, got -1"),
+        ({"neighbours": -1}, "neighbours must lie in 0..200, got -1"),
+        ({"neighbours": 201}, "neighbours must lie in 0..200, got 201"),
         ({"checkpoint": "best"}, "this run has: latest.pt"),
         ({"extractor": "digit"}, "did you mean 'digits'"),
         ({"device": "gpu"}, "expected auto, cpu, cuda or cuda:N, got 'gpu'"),
     ],
 )
-def test_unusable_arguments_are_named_before_anything_iswritten(grey, tmp_path, arguments, problem):
+def test_unusable_arguments_are_named_before_anything_is_written(grey, tmp_path, arguments, problem):
     with pytest.raises(UserError) as error:
         run_sample(grey[0], output=tmp_path / "out", **arguments)
     assert problem in str(error.value)
