@@ -2,17 +2,23 @@
 
 Manifold Mixup (Verma et al. 2018, arXiv 1806.05236 v1), equations 1 to 3, and its classifier form. Needs torch alone.
 
-A `MixPlan` says everything about one step's mixing. A network applies it to a hidden state with `plan.apply(h)`,
-a trainer to its targets with `plan.mixes(targets)`: one plan, so the two cannot drift apart.
+`DiscriminatorMixup` and `ClassifierMixup` say how mixes are drawn; their `plan` draws a `MixPlan`, which says all about
+one step's mixing. A network applies it to a hidden state with `plan.apply(h)`, a trainer to its labels with
+`plan.mixes(labels)`: one plan, so the two cannot drift apart.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-PAIRS = ("FR", "FF")  # fake with real (eq. 2), fake with fake (eq. 3)
+# Name of a pair -> the parents (a, b) of its N mixes, lambda being the weight of a. Of a batch cat(real, fake) it gets
+# the rows of both, N each, and a permutation of N.
+PAIRS: dict[str, Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]] = {
+    "FR": lambda real, fake, partner: (real, fake),  # eq. 2
+    "FF": lambda real, fake, partner: (fake, fake[partner]),  # eq. 3
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,9 @@ class MixPlan:
         block_gradients: True: no gradient of the mixes reaches the stages below the mix. In a classifier these get none
             from elsewhere either: zero_grad left None, so that an optimiser passes them over, with momentum and weight
             decay. In the torch of 2018 it left zeros, and both acted.
-        num_rows: N; a batch of another size is refused. None: every size is taken that has the rows.
+        batch: the groups that the batch consists of, name -> number of rows; a batch of another size than theirs is
+            refused. Empty: every size is taken that has the rows.
+        mixed: the groups that the mixes consist of, name -> number of rows.
     """
 
     stage: int
@@ -37,10 +45,21 @@ class MixPlan:
     lam: Tensor
     append: bool = False
     block_gradients: bool = False
-    num_rows: int | None = None
+    batch: Mapping[str, int] = field(default_factory=dict)
+    mixed: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> dict[str, int]:
+        """The groups of rows that `apply` returns, in their order: name -> number of rows."""
+        return {**self.batch, **self.mixed} if self.append else {**self.mixed}
+
+    def split(self, output: Tensor) -> dict[str, Tensor]:
+        """Return the rows of `output` by group: of logits or labels, a row for each that `apply` returns."""
+        groups = self.groups
+        return dict(zip(groups, output.split(list(groups.values())), strict=True))
 
     def mixes(self, h: Tensor) -> Tensor:
-        """Return the mixes of `h` [N, ...] alone, [M, ...]: hidden states, images or targets, on whatever device.
+        """Return the mixes of `h` [N, ...] alone, [M, ...]: hidden states, images or labels, on whatever device.
 
         Raises:
             ValueError: `h` is not of a floating-point type, or has another number of rows than the plan is for.
@@ -49,8 +68,9 @@ class MixPlan:
             raise ValueError(
                 f"mixes are of floating-point tensors, got {h.dtype}; of classes mix F.one_hot(labels, K).float()"
             )
-        if self.num_rows is not None and len(h) != self.num_rows:
-            raise ValueError(f"the plan is for a batch of {self.num_rows} rows, got {len(h)}; draw one for each batch")
+        num = sum(self.batch.values())
+        if num and len(h) != num:
+            raise ValueError(f"the plan is for a batch of {num} rows, got {len(h)}; draw one for each batch")
         a, b, lam = (_moved(tensor, h.device) for tensor in (self.a, self.b, self.lam))
         # Taking rows turns a channels_last tensor into a contiguous one, which every later convolution
         # would have to convert back; as [N, H, W, C] it is contiguous already.
@@ -65,6 +85,8 @@ class MixPlan:
 
     def apply(self, h: Tensor) -> Tensor:
         """Return what stage `stage` shall see instead of `h` [N, ...]: [N + M, ...] or [M, ...]."""
+        if self.append and not len(self.a):
+            return h
         mixed = self.mixes(h.detach() if self.block_gradients else h)
         return torch.cat([h, mixed]) if self.append else mixed
 
@@ -119,82 +141,108 @@ def choose_stage(stages: Sequence[int], generator: torch.Generator) -> int:
     return stages[int(torch.randint(len(stages), (), generator=generator))]
 
 
-def classifier_plan(
-    num: int,
-    *,
-    stages: Sequence[int],
-    alpha: float,
-    generator: torch.Generator,
-    lam_per: str = "batch",
-    block_gradients: bool = False,
-) -> MixPlan:
-    """Draw a plan that replaces a batch of `num` by mixes of each row with a random partner.
-
-    Mix the targets, one-hot or soft, with `plan.mixes(targets)`.
+@dataclass(frozen=True)
+class ClassifierMixup:
+    """How a classifier's batch is replaced by mixes of each row with a random partner.
 
     Args:
-        num: rows of the batch, N >= 1.
         stages: the eligible stages; one is drawn.
         alpha: of Beta(alpha, alpha), > 0.
-        generator: on the CPU; all of the plan comes from it.
         lam_per: 'batch' (the paper) or 'sample'.
         block_gradients: see `MixPlan`.
+        block_size: partners come from the same block of so many rows, so that processes that share a batch in whole
+            blocks mix as one process does; None: from the whole batch.
     """
-    if num < 1:
-        raise ValueError(f"a batch of at least one row is needed, got {num}")
-    stage = choose_stage(stages, generator)
-    lam = _lambda_per(lam_per, alpha, num, generator, clamp=False)
-    partner = torch.randperm(num, generator=generator)
-    return MixPlan(stage, torch.arange(num), partner, lam, False, block_gradients, num)
+
+    stages: Sequence[int]
+    alpha: float
+    lam_per: str = "batch"
+    block_gradients: bool = False
+    block_size: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_choice("lam_per", self.lam_per, ("sample", "batch"))
+
+    def plan(self, num: int, generator: torch.Generator) -> MixPlan:
+        """Draw the plan of one batch; mix its targets, one-hot or soft, with `plan.mixes(targets)`.
+
+        Args:
+            num: rows of the batch, N >= 1.
+            generator: on the CPU; all of the plan comes from it.
+
+        Raises:
+            ValueError: the batch is empty, or a setting lies outside what is said of it.
+        """
+        stage, lam, partner = _draw(self, num, generator, clamp=False)
+        rows, batch, mixed = torch.arange(num), {"images": num}, {"mixes": num}
+        return MixPlan(stage, rows, partner, lam, False, self.block_gradients, batch, mixed)
 
 
-def discriminator_plan(
-    num_real: int,
-    num_fake: int,
-    *,
-    stages: Sequence[int],
-    alpha: float,
-    generator: torch.Generator,
-    pairs: Sequence[str] = PAIRS,
-    clamp: bool = True,
-    lam_per: str = "sample",
-    append: bool = True,
-    block_gradients: bool = False,
-) -> MixPlan:
-    """Draw a plan for a batch of `cat(real, fake)`: N real rows, then N fake rows.
+@dataclass(frozen=True)
+class DiscriminatorMixup:
+    """How a discriminator's batch gets mixes, and what it learns to call them.
 
     FR mixes real i with fake i (eq. 2), FF mixes fake i with a permuted fake (eq. 3); both with the same lambda,
-    which weighs the real in FR. The mixes come in the order of `pairs`, N rows each.
+    which weighs the real in FR.
 
     Args:
-        num_real, num_fake: rows of either kind, equal.
-        stages: the eligible stages; one is drawn for the whole batch.
-        alpha: of Beta(alpha, alpha), > 0.
-        generator: on the CPU; all of the plan comes from it.
-        pairs: one or both of 'FR' and 'FF'.
+        stages, alpha, block_gradients, block_size: see `ClassifierMixup`.
+        pairs: keys of `PAIRS`; the mixes come in this order, N rows each.
         clamp: see `sample_lambda`.
         lam_per: 'sample' (the authors' code) or 'batch'.
-        append, block_gradients: see `MixPlan`.
-
-    Raises:
-        ValueError: the batches differ in size, or an argument lies outside what is said here.
+        labels: 'fake', the paper's, or 'soft': real to the degree that real images weigh in the mix.
+        weights: of the terms of D's loss: 'paper', each weighs 1; 'balanced', those of one hard label weigh 1 together.
+        generator_sees_mixes: equation 1 in place of 2 and 3: the mixes take the place of the batch.
     """
-    if num_real != num_fake or num_real < 1:
-        raise ValueError(f"as many real as fake images are needed, got {num_real} real and {num_fake} fake")
-    if not pairs or len(set(pairs)) != len(pairs) or not set(pairs) <= set(PAIRS):
-        raise ValueError(f"pairs must be one or both of {', '.join(PAIRS)}, got {list(pairs)}")
-    stage = choose_stage(stages, generator)
-    lam = _lambda_per(lam_per, alpha, num_real, generator, clamp)
-    real = torch.arange(num_real)
-    fake = real + num_real
-    parents = {"FR": (real, fake), "FF": (fake, fake[torch.randperm(num_fake, generator=generator)])}
-    a, b = (torch.cat([parents[pair][side] for pair in pairs]) for side in (0, 1))
-    lam = lam.repeat(len(pairs)) if lam.ndim else lam
-    return MixPlan(stage, a, b, lam, append, block_gradients, num_real + num_fake)
+
+    stages: Sequence[int]
+    alpha: float
+    pairs: Sequence[str] = ("FR", "FF")
+    clamp: bool = True
+    lam_per: str = "sample"
+    labels: str = "fake"
+    weights: str = "balanced"
+    block_gradients: bool = False
+    generator_sees_mixes: bool = False
+    block_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.pairs or len(set(self.pairs)) != len(self.pairs) or not PAIRS.keys() >= set(self.pairs):
+            raise ValueError(f"pairs must be some of {', '.join(PAIRS)}, each once, got {list(self.pairs)}")
+        _check_choice("lam_per", self.lam_per, ("sample", "batch"))
+        _check_choice("labels", self.labels, ("fake", "soft"))
+        _check_choice("weights", self.weights, ("paper", "balanced"))
+
+    def plan(self, num: int, generator: torch.Generator) -> MixPlan:
+        """Draw the plan of one batch `cat(real, fake)`, `num` rows of either kind; see `ClassifierMixup.plan`."""
+        stage, lam, partner = _draw(self, num, generator, clamp=self.clamp)
+        real = torch.arange(num)
+        parents = [PAIRS[pair](real, real + num, partner) for pair in self.pairs]
+        a, b = (torch.cat(rows) for rows in zip(*parents, strict=True))
+        lam = lam.repeat(len(self.pairs)) if lam.ndim else lam
+        batch, mixed = {"real": num, "fake": num}, dict.fromkeys(self.pairs, num)
+        return MixPlan(stage, a, b, lam, not self.generator_sees_mixes, self.block_gradients, batch, mixed)
 
 
-def _lambda_per(lam_per: str, alpha: float, num: int, generator: torch.Generator, clamp: bool) -> Tensor:
-    if lam_per not in ("sample", "batch"):
-        raise ValueError(f"lam_per must be 'sample' or 'batch', got '{lam_per}'")
-    lam = sample_lambda(alpha, num if lam_per == "sample" else 1, generator, clamp=clamp)
-    return lam if lam_per == "sample" else lam[0]
+def no_mixes(num: int) -> MixPlan:
+    """Return the plan that leaves a batch `cat(real, fake)`, `num` rows each, as it is."""
+    none = torch.arange(0)
+    return MixPlan(0, none, none, none.float(), append=True, batch={"real": num, "fake": num})
+
+
+def _draw(
+    mixup: ClassifierMixup | DiscriminatorMixup, num: int, generator: torch.Generator, *, clamp: bool
+) -> tuple[int, Tensor, Tensor]:
+    """Draw a stage, lambda [num] or [], and a permutation of `num` rows that stays within blocks."""
+    if num < 1:
+        raise ValueError(f"a batch of at least one row is needed, got {num}")
+    stage = choose_stage(mixup.stages, generator)
+    lam = sample_lambda(mixup.alpha, num if mixup.lam_per == "sample" else 1, generator, clamp=clamp)
+    blocks = torch.arange(num).split(mixup.block_size or num)
+    partner = torch.cat([block[torch.randperm(len(block), generator=generator)] for block in blocks])
+    return stage, lam if mixup.lam_per == "sample" else lam[0], partner
+
+
+def _check_choice(name: str, value: str, choices: Collection[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {value!r}")

@@ -14,6 +14,7 @@ from ganmix.config.reader import read_config
 from ganmix.data import DATASETS
 from ganmix.evaluation.gan.extractors import SHIPPED
 from ganmix.losses import CLASSIFICATION_LOSSES, GAN_LOSSES, PENALTIES
+from ganmix.mixup import PAIRS
 from ganmix.networks.classifier import CLASSIFIERS, PREPARATIONS
 from ganmix.networks.gan import DISCRIMINATORS, GENERATORS
 from ganmix.tasks.gan import build_network
@@ -64,7 +65,7 @@ def test_every_gan_config_takes_a_step(path, made_data, monkeypatch, tmp_path):
     line = last_line(tmp_path / "metrics.jsonl")
     config = read_config(GanConfig, path)
     mixes = config.mixup.pairs if config.mixup else ()
-    penalty = ["penalty"] if config.penalty else []
+    penalty = ["penalty"] if config.penalties else []
     assert line["step"] == 1
     assert [key for key in line if key.startswith("loss_D/")] == [
         f"loss_D/{term}" for term in ("real", "fake", *mixes, *penalty)
@@ -150,9 +151,9 @@ def test_names_in_the_gan_config_are_the_tables_keys():
     assert [*keys["generator"]["discriminator"]["mapping"]] == [*GENERATORS]
     assert [*keys["discriminator"]["discriminator"]["mapping"]] == [*DISCRIMINATORS]
     assert keys["loss"]["properties"]["name"]["enum"] == [*GAN_LOSSES]
-    penalty, null = keys["penalty"]["anyOf"]
-    assert [*penalty["discriminator"]["mapping"]] == [*PENALTIES]
-    assert null == {"type": "null"}
+    assert [*keys["penalties"]["items"]["discriminator"]["mapping"]] == [*PENALTIES]
+    mixup, _ = keys["mixup"]["anyOf"]
+    assert mixup["properties"]["pairs"]["items"]["enum"] == [*PAIRS]
     assert {*keys["data"]["discriminator"]["mapping"]} == {*DATASETS, "folder"}
 
 

@@ -7,7 +7,15 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from ganmix.mixup import MixPlan, choose_stage, classifier_plan, discriminator_plan, sample_lambda
+from ganmix.mixup import (
+    PAIRS,
+    ClassifierMixup,
+    DiscriminatorMixup,
+    MixPlan,
+    choose_stage,
+    no_mixes,
+    sample_lambda,
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -18,18 +26,19 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=generator(seed))
 
 
-def draw_plan(num: int = 6, seed: int = 0, **options) -> MixPlan:
+def draw_plan(num: int = 6, seed: int = 0, append: bool = True, **options) -> MixPlan:
     """A discriminator's plan; alpha 2 keeps lambda away from 0 and 1."""
-    return discriminator_plan(num, num, generator=generator(seed), **{"stages": [0], "alpha": 2.0, **options})
+    mixup = DiscriminatorMixup(**{"stages": [0], "alpha": 2.0, "generator_sees_mixes": not append, **options})
+    return mixup.plan(num, generator(seed))
 
 
 def draw_classifier_plan(num: int = 6, seed: int = 0, **options) -> MixPlan:
-    return classifier_plan(num, generator=generator(seed), **{"stages": [0], "alpha": 2.0, **options})
+    return ClassifierMixup(**{"stages": [0], "alpha": 2.0, **options}).plan(num, generator(seed))
 
 
 def same(first: MixPlan, second: MixPlan) -> bool:
     tensors = all(torch.equal(getattr(first, name), getattr(second, name)) for name in ("a", "b", "lam"))
-    rest = [(p.stage, p.append, p.block_gradients) for p in (first, second)]
+    rest = [(p.stage, p.append, p.block_gradients, p.groups) for p in (first, second)]
     return tensors and rest[0] == rest[1]
 
 
@@ -244,6 +253,84 @@ def test_classifier_plan_replaces_the_batch():
     assert draw_classifier_plan().apply(randn(6, 3)).shape == (6, 3)
 
 
+# --- groups
+
+
+@pytest.mark.parametrize("pairs", [["FR"], ["FF"], ["FR", "FF"], ["FF", "FR"]], ids="+".join)
+def test_groups_name_the_rows_of_the_batch_and_of_each_pair(pairs: list[str]):
+    h = randn(12, 3)
+    plan = draw_plan(6, pairs=pairs)
+    groups = plan.split(plan.apply(h))
+    assert list(groups) == ["real", "fake", *pairs]
+    assert torch.equal(groups["real"], h[:6])
+    assert torch.equal(groups["fake"], h[6:])
+    for pair in pairs:
+        alone = draw_plan(6, pairs=[pair])  # of the same draws
+        assert torch.equal(groups[pair], alone.mixes(h))
+    replaced = plan.replacing().split(plan.mixes(h))
+    assert list(replaced) == pairs
+    assert all(torch.equal(replaced[pair], groups[pair]) for pair in pairs)
+
+
+def test_a_classifiers_mixes_are_one_group():
+    plan = draw_classifier_plan(6)
+    assert plan.groups == {"mixes": 6}
+    assert torch.equal(plan.split(plan.apply(torch.eye(6)))["mixes"], plan.mixes(torch.eye(6)))
+
+
+def test_label_of_a_mix_is_lambda_with_a_real_parent_and_zero_without():
+    plan = draw_plan(6)
+    labels = plan.split(plan.apply(torch.tensor([1.0] * 6 + [0.0] * 6)))
+    assert labels["real"].tolist() == [1] * 6
+    assert labels["fake"].tolist() == labels["FF"].tolist() == [0] * 6
+    torch.testing.assert_close(labels["FR"], plan.lam[:6])
+
+
+def test_plan_without_mixes_leaves_the_batch_as_it_is():
+    plan, h = no_mixes(6), randn(12, 3)
+    assert plan.apply(h) is h
+    assert plan.groups == {"real": 6, "fake": 6}
+    assert torch.equal(plan.split(h)["fake"], h[6:])
+
+
+# --- one process and several
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 4])
+@pytest.mark.parametrize("block_size", [2, 4])
+def test_share_of_a_process_in_a_plan_in_blocks_refers_to_its_own_rows(block_size: int, num_processes: int):
+    num, seeds = 16, range(20)
+    share = num // num_processes
+    for seed in seeds:
+        plan, h = draw_plan(num, seed, block_size=block_size), randn(2 * num, 3)
+        for rank in range(num_processes):
+            rows = torch.arange(rank * share, (rank + 1) * share)
+            mine = torch.cat([rows, num + rows])  # real and fake images
+            local = {int(row): place for place, row in enumerate(mine)}
+            its_mixes = torch.cat([rows + group * num for group in range(len(plan.mixed))])
+            a, b = (torch.tensor([local[int(row)] for row in side[its_mixes]]) for side in (plan.a, plan.b))
+            its_plan = MixPlan(0, a, b, plan.lam[its_mixes])
+            assert torch.equal(its_plan.mixes(h[mine]), plan.mixes(h)[its_mixes])
+
+
+@pytest.mark.parametrize("draw", [draw_plan, draw_classifier_plan])
+def test_partners_are_permuted_within_their_block(draw):
+    plans = [draw(10, seed, block_size=4) for seed in range(20)]
+    partners = [plan.b[-10:] - plan.b[-10:].min() for plan in plans]
+    for partner in partners:
+        for block in torch.arange(10).split(4):
+            assert sorted(partner[block].tolist()) == block.tolist()
+    assert len({tuple(partner.tolist()) for partner in partners}) > 10
+
+
+@pytest.mark.parametrize("draw", [draw_plan, draw_classifier_plan])
+def test_block_of_the_whole_batch_is_the_default(draw):
+    assert same(draw(10), draw(10, block_size=10))
+
+
+# --- what is drawn
+
+
 def test_fr_and_ff_share_lambda():
     lam = draw_plan(6, pairs=["FR", "FF"]).lam
     assert torch.equal(lam[:6], lam[6:])
@@ -349,22 +436,29 @@ def test_bad_settings_are_refused(draw, options, message):
         draw(**options)
 
 
-@pytest.mark.parametrize("pairs", [[], ["FR", "RR"], ["FF", "FF"]])
+@pytest.mark.parametrize("pairs", [[], ["FR", "XY"], ["FF", "FF"]])
 def test_bad_pairs_are_refused(pairs: list[str]):
-    with pytest.raises(ValueError, match=r"one or both of FR, FF, got \[") as error:
+    with pytest.raises(ValueError, match=rf"some of {', '.join(PAIRS)}, each once, got \[") as error:
         draw_plan(pairs=pairs)
     assert str(pairs) in str(error.value)
 
 
-@pytest.mark.parametrize(("num_real", "num_fake"), [(3, 4), (0, 0)])
-def test_unlike_or_empty_batches_are_refused(num_real: int, num_fake: int):
-    with pytest.raises(ValueError, match=f"got {num_real} real and {num_fake} fake"):
-        discriminator_plan(num_real, num_fake, stages=[0], alpha=1.0, generator=generator())
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels": "hard"}, "labels must be 'fake' or 'soft', got 'hard'"),
+        ({"weights": "even"}, "weights must be 'paper' or 'balanced', got 'even'"),
+    ],
+)
+def test_bad_words_for_labels_and_weights_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        draw_plan(**options)
 
 
-def test_an_empty_batch_of_a_classifier_is_refused():
+@pytest.mark.parametrize("draw", [draw_plan, draw_classifier_plan])
+def test_an_empty_batch_is_refused(draw):
     with pytest.raises(ValueError, match="at least one row is needed, got 0"):
-        draw_classifier_plan(0)
+        draw(0)
 
 
 def test_the_core_needs_no_other_module_of_ganmix():

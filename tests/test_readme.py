@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 
-from ganmix.algorithms.gan import discriminate, discriminator_terms, term_weights
+from ganmix.algorithms.gan import discriminate, labels_of, term_weights
 from ganmix.losses import GAN_LOSSES
+from ganmix.mixup import DiscriminatorMixup
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -22,9 +23,10 @@ def run_python_blocks() -> dict[str, Any]:
 def test_core_alone_runs_as_printed_and_its_loss_is_the_trainers_balanced_one():
     names = run_python_blocks()
     loss, plan = names["loss"], names["plan"]
-    logits = discriminate(names["D"], names["real"], names["fake"], plan, ("FR", "FF"), apart=False)
-    terms = discriminator_terms(GAN_LOSSES["non_saturating"], logits, plan, "fake")
-    weights = term_weights(terms, "fake", "balanced")
-    torch.testing.assert_close(loss, sum(weights[kind] * terms[kind] for kind in terms), rtol=1e-5, atol=1e-6)
+    mixup = DiscriminatorMixup(stages=[0, 1, 2], alpha=0.2, pairs=["FR", "FF"])
+    logits = discriminate(names["D"], names["real"], names["fake"], plan, apart=False)
+    terms = GAN_LOSSES["non_saturating"].discriminator(logits, labels_of(plan, mixup))
+    expected = sum(weight * terms[name].mean() for name, weight in term_weights(mixup).items())
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
     loss.backward()
     assert all(p.grad is not None for p in names["my_discriminator"].parameters())

@@ -4,26 +4,28 @@ algorithm 3 where the only stage is the input."""
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganmix.algorithms.classifier_pass import ClassifierPass
 from ganmix.algorithms.optimise import Descent
-from ganmix.algorithms.supervised import ClassifierPass, MixupSettings
-from ganmix.data import ImageBatches
-from ganmix.engine.streams import restore
-from ganmix.mixup import MixPlan
+from ganmix.algorithms.parts import Batches, load_state, state_of
+from ganmix.mixup import ClassifierMixup, MixPlan
+from ganmix.networks.classifier.base import Classifier
 from ganmix.networks.modes import batch_norms
 
 
+@dataclass(eq=False)
 class SemiSupervisedTrainer:
     """Trains a classifier on labelled images and on the consistency of mixes of unlabelled ones.
 
     Args:
         network_pass: of the network that `descent` trains.
-        labelled, unlabelled: `next()` returns (images, labels or None); their states are saved with the trainer's.
+        labelled, unlabelled: batches, whose states are saved with the trainer's.
         mixup: of labelled images; None: they are not mixed.
         unlabelled_mixup: of unlabelled images and their pseudo-labels.
         weight: the largest consistency coefficient, pi in the paper.
@@ -33,35 +35,20 @@ class SemiSupervisedTrainer:
         generator: on the device, of augmentation and noise. plan_generator: on the CPU, of the mixing.
     """
 
-    def __init__(
-        self,
-        network_pass: ClassifierPass,
-        labelled: ImageBatches,
-        unlabelled: ImageBatches,
-        descent: Descent,
-        *,
-        mixup: MixupSettings | None,
-        unlabelled_mixup: MixupSettings,
-        weight: float,
-        ramp_steps: int,
-        targets: str = "softmax",
-        batch_norm: str = "batch",
-        generator: torch.Generator,
-        plan_generator: torch.Generator,
-    ):
-        self.labelled = labelled
-        self.unlabelled = unlabelled
-        self.descent = descent
-        self.mixup = mixup
-        self.unlabelled_mixup = unlabelled_mixup
-        self.weight = weight
-        self.ramp_steps = ramp_steps
-        self.targets = targets
-        self.batch_norm = batch_norm
-        self.generator = generator
-        self.plan_generator = plan_generator
-        self.last_plan: MixPlan | None = None
-        self._pass = network_pass
+    network_pass: ClassifierPass
+    labelled: Batches
+    unlabelled: Batches
+    descent: Descent[Classifier]
+    _: KW_ONLY
+    mixup: ClassifierMixup | None
+    unlabelled_mixup: ClassifierMixup
+    weight: float
+    ramp_steps: int
+    targets: str = "softmax"
+    batch_norm: str = "batch"
+    generator: torch.Generator
+    plan_generator: torch.Generator
+    last_plan: MixPlan | None = field(default=None, init=False)
 
     @property
     def steps_done(self) -> int:
@@ -73,47 +60,48 @@ class SemiSupervisedTrainer:
         return self.descent.current_lr
 
     def step(self) -> dict[str, Tensor]:
-        """Take one step of algorithm 1; return its terms and the consistency coefficient."""
+        """Take one step; return its loss, the two terms of it and the consistency coefficient."""
+        supervised, consistency, pi = self.descend()
+        return {
+            "loss": supervised + pi * consistency,
+            "loss/supervised": supervised,
+            "loss/consistency": consistency,
+            "consistency_coefficient": torch.full_like(consistency, pi),
+        }
+
+    def descend(self) -> tuple[Tensor, Tensor, float]:
+        """Take a step of algorithm 1; return the loss of labelled images, that of unlabelled ones, and its weight."""
         images, labels = self.labelled.next()
         assert labels is not None
-        plan = self.mixup.plan(len(images), self.plan_generator, images.device) if self.mixup else None
-        supervised = self._pass.loss(self._pass.logits(self._pass.inputs(images), plan), labels, plan)
+        plan = self.mixup.plan(len(images), self.plan_generator).to(images.device) if self.mixup else None
+        supervised = self.network_pass.loss(
+            self.network_pass.logits(self.network_pass.inputs(images), plan), labels, plan
+        )
 
         images, _ = self.unlabelled.next()
-        inputs = self._pass.inputs(images)
-        with torch.no_grad(), fixed_statistics(self._pass.network, self.batch_norm):
-            pseudo_labels = self._outputs(self._pass.logits(inputs, None))
-        plan = self.unlabelled_mixup.plan(len(images), self.plan_generator, images.device)
-        outputs = self._outputs(self._pass.logits(inputs, plan))
-        consistency = F.mse_loss(outputs, plan.mixes(pseudo_labels))
+        inputs = self.network_pass.inputs(images)
+        with torch.no_grad(), fixed_statistics(self.network_pass.network, self.batch_norm):
+            pseudo_labels = self._outputs(self.network_pass.logits(inputs, None))
+        self.last_plan = self.unlabelled_mixup.plan(len(images), self.plan_generator).to(images.device)
+        outputs = self._outputs(self.network_pass.logits(inputs, self.last_plan))
+        consistency = F.mse_loss(outputs, self.last_plan.mixes(pseudo_labels))
 
         pi = ramp_up(self.weight, self.steps_done, self.ramp_steps)
         self.descent.step(supervised + pi * consistency)
-        self.last_plan = plan
-        return {
-            "loss": supervised.detach() + pi * consistency.detach(),
-            "loss/supervised": supervised.detach(),
-            "loss/consistency": consistency.detach(),
-            "consistency_coefficient": torch.full_like(consistency.detach(), pi),
-        }
+        return supervised.detach(), consistency.detach(), pi
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on."""
-        return {
-            "generator": self.generator.get_state(),
-            "plan_generator": self.plan_generator.get_state(),
-            "labelled": self.labelled.state_dict(),
-            "unlabelled": self.unlabelled.state_dict(),
-            **self.descent.state_dict(),
-        }
+        return {**state_of(self._parts()), **self.descent.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was called."""
-        restore(self.generator, state["generator"])
-        restore(self.plan_generator, state["plan_generator"])
-        self.labelled.load_state_dict(state["labelled"])
-        self.unlabelled.load_state_dict(state["unlabelled"])
+        load_state(self._parts(), state)
         self.descent.load_state_dict(state)
+
+    def _parts(self) -> dict[str, Any]:
+        streams = {"generator": self.generator, "plan_generator": self.plan_generator}
+        return {**streams, "labelled": self.labelled, "unlabelled": self.unlabelled}
 
     def _outputs(self, logits: Tensor) -> Tensor:
         return logits.softmax(1) if self.targets == "softmax" else logits

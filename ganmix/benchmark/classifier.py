@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganmix.algorithms.supervised import ClassifierPass, MixupSettings, SupervisedTrainer
+from ganmix.algorithms.classifier_pass import ClassifierPass
+from ganmix.algorithms.supervised import SupervisedTrainer
 from ganmix.benchmark import timing
 from ganmix.benchmark.textbook import TextbookClassifierTrainer, mix, numpy_draw
 from ganmix.config.classifier import ClassifierConfig
 from ganmix.data import DATASETS, ImageData
 from ganmix.engine.device import autocast
-from ganmix.mixup import classifier_plan
+from ganmix.mixup import ClassifierMixup
 from ganmix.networks.classifier import Classifier
 from ganmix.tasks.classifier import Images, build_trainer
 from ganmix.tasks.data import image_shape
@@ -84,7 +85,7 @@ def _trainer(config: ClassifierConfig, data: ImageData, device: torch.device, wa
 
 def _step(trainer: SupervisedTrainer, k: int | None) -> Callable[[], Any]:
     """Return our step with mixup at stage k; None: without."""
-    mixup = None if k is None else MixupSettings(stages=(k,), alpha=ALPHA)
+    mixup = None if k is None else ClassifierMixup(stages=(k,), alpha=ALPHA)
 
     def step() -> None:
         trainer.mixup = mixup  # one trainer for all settings: one set of weights, the same for each
@@ -110,7 +111,7 @@ def _textbook_step(
 def _mix(trainer: SupervisedTrainer, k: int, way: str) -> Callable[[], Any]:
     """Return the mixing of our hidden states at stage k, forward and backward."""
     network, (images, _) = _network(trainer), trainer.batches.next()
-    plan = classifier_plan(len(images), stages=(k,), alpha=ALPHA, generator=torch.Generator().manual_seed(0))
+    plan = ClassifierMixup(stages=(k,), alpha=ALPHA).plan(len(images), torch.Generator().manual_seed(0))
     with autocast(images.device, timing.device_settings(way)["bf16"]):
         return _forward_and_backward(plan.to(images.device).mixes, network, images, k)
 

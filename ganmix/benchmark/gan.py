@@ -11,6 +11,7 @@ from ganmix.benchmark import timing
 from ganmix.benchmark.textbook import TextbookGanTrainer
 from ganmix.config.gan import GanConfig, Mixup
 from ganmix.data import ImageData
+from ganmix.mixup import no_mixes
 from ganmix.tasks.data import image_shape
 from ganmix.tasks.gan import build_trainer
 
@@ -29,7 +30,7 @@ def benchmark_gan(
 ) -> None:
     """Print a table of all settings and ways, and write it as JSON.
 
-    The penalty and the moving average are left out, since the textbook's step has none.
+    Penalties and the moving average are left out, since the textbook's step has none.
 
     Args:
         ways: of 'float32', 'bfloat16', 'compiled-float32', 'compiled-bfloat16'; the textbook is always there.
@@ -41,7 +42,7 @@ def benchmark_gan(
         UserError: a setting is unknown, or the device lacks what a way needs.
     """
     device = timing.device_for(config.device, ways)
-    config = timing.changed(config, training={"ema": None}, penalty=None, mixup=None)
+    config = timing.changed(config, training={"ema": None}, penalties=(), mixup=None)
     batch_size, n_dis = config.training.batch_size, config.training.n_dis
     data = timing.made_images(4 * batch_size, *image_shape(config.data))
     boundaries = build_trainer(config, data, device).discriminator.boundaries
@@ -74,7 +75,10 @@ def benchmark_gan(
 def _ours(config: GanConfig, data: ImageData, device: torch.device, way: str) -> timing.Works:
     trainer = build_trainer(timing.changed(config, device=timing.device_settings(way)), data, device)
     real, _ = trainer.batches.next()
-    return {"d_step": partial(trainer.discriminator_step, real), "g_step": partial(trainer.generator_step, real)}
+    return {
+        "d_step": lambda: trainer.record_of(trainer.discriminator_step(real)),
+        "g_step": partial(trainer.generator_step, real),
+    }
 
 
 def _textbook(config: GanConfig, data: ImageData, device: torch.device) -> timing.Works:
@@ -89,8 +93,8 @@ def _textbook(config: GanConfig, data: ImageData, device: torch.device) -> timin
         return torch.randn(len(real), config.generator.z, device=device)
 
     def discriminator_step() -> None:
-        plan = ours.mixup.plan(len(real), draw, device) if ours.mixup else None
-        plain.discriminator_step(real, noise(), plan)
+        plan = ours.mixup.plan(len(real), draw) if ours.mixup else no_mixes(len(real))
+        plain.discriminator_step(real, noise(), plan.to(device))
 
     return {"d_step": discriminator_step, "g_step": lambda: plain.generator_step(noise())}
 

@@ -62,7 +62,7 @@ def plain_copy(network: Network) -> Network:
 
 
 class TextbookGanTrainer:
-    """D and G steps with the arithmetic of `training.gan.GanTrainer`, in the textbook's way.
+    """D and G steps with the arithmetic of `algorithms.gan.GanTrainer`, in the textbook's way.
 
     Args:
         generator, discriminator: copied, see `plain_copy`.
@@ -76,20 +76,25 @@ class TextbookGanTrainer:
         self._g_optimizer = torch.optim.Adam(self.generator.parameters(), **adam)
         self._d_optimizer = torch.optim.Adam(self.discriminator.parameters(), **adam)
 
-    def discriminator_step(self, real: Tensor, noise: Tensor, plan: MixPlan | None) -> Tensor:
+    def discriminator_step(self, real: Tensor, noise: Tensor, plan: MixPlan) -> Tensor:
         """One D step; returns its loss."""
         self._d_optimizer.zero_grad()
         fake = self.generator(noise).detach()
-        loss = self.loss.real(self.discriminator(real)).mean() + self.loss.fake(self.discriminator(fake)).mean()
-        if plan is not None:
+        logits = {"real": self.discriminator(real), "fake": self.discriminator(fake)}
+        if plan.mixed:
             # Hidden states from passes of their own, then on from the stage they were mixed at.
             h = torch.cat([self.discriminator.hidden(x, plan.stage) for x in (real, fake)])
-            for rows in torch.arange(len(plan.a), device=real.device).split(len(real)):
+            for pair, rows in zip(
+                plan.mixed, torch.arange(len(plan.a), device=real.device).split(len(real)), strict=True
+            ):
                 lam = plan.lam[rows].reshape(-1, *[1] * (h.ndim - 1))
                 mixed = lam * h[plan.a[rows]] + (1 - lam) * h[plan.b[rows]]
                 for stage in list(self.discriminator.stages.values())[plan.stage :]:
                     mixed = stage(mixed)
-                loss = loss + self.loss.fake(mixed).mean()
+                logits[pair] = mixed
+        labels = {name: torch.full_like(f, name == "real") for name, f in logits.items()}
+        terms = self.loss.discriminator(logits, labels).values()
+        loss = torch.stack([term.mean() for term in terms]).sum()
         loss.backward()
         self._d_optimizer.step()
         return loss.detach()
@@ -97,7 +102,7 @@ class TextbookGanTrainer:
     def generator_step(self, noise: Tensor) -> Tensor:
         """One G step; returns its loss."""
         self._g_optimizer.zero_grad()
-        loss = self.loss.generator(self.discriminator(self.generator(noise))).mean()
+        loss = self.loss.generator({"fake": self.discriminator(self.generator(noise))}).mean()
         loss.backward()
         self._g_optimizer.step()
         return loss.detach()
@@ -117,7 +122,7 @@ def numpy_draw(stages: Sequence[int], alpha: float, generator: np.random.Generat
 
 
 class TextbookClassifierTrainer:
-    """The arithmetic of `training.supervised.SupervisedTrainer` in the way of the authors of Manifold Mixup.
+    """The arithmetic of `algorithms.supervised.SupervisedTrainer` in the way of the authors of Manifold Mixup.
 
     Contiguous float32; one-hot targets are made on the CPU; the mixing is drawn within the forward pass, by numpy, and
     is `h * lam + h[partner] * (1 - lam)`; the loss is binary cross-entropy of the softmax outputs. Images come as ours

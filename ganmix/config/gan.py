@@ -1,6 +1,6 @@
 """What `train_gan.py` reads: every key of a GAN's YAML, with its type, default and meaning."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -79,26 +79,30 @@ class Loss(Section):
     """GAN-GP and SN-GAN in the paper use non_saturating"""
 
 
-class ZeroCentredReal(Section):
-    """weight * E ||grad D||^2 over real images."""
+class Penalty(Section):
+    """What every gradient penalty on D has."""
 
-    name: Literal["zero_centred_real"]
+    name: str
     weight: PositiveFloat
     """gamma"""
-    of: Literal["logit", "sigmoid"] = "logit"
-    """the gradient of which output (authors' code: sigmoid)"""
+    every: Count = 1
+    """compute the penalty only in one of so many D steps, with so many times its weight"""
     own_step: bool = False
     """true: an optimizer step of its own after D's (authors' code); false: a term of D's loss"""
 
 
-class Interpolate(Section):
+class ZeroCentredReal(Penalty):
+    """weight * E ||grad D||^2 over real images."""
+
+    name: Literal["zero_centred_real"]
+    of: Literal["logit", "sigmoid"] = "logit"
+    """the gradient of which output (authors' code: sigmoid)"""
+
+
+class Interpolate(Penalty):
     """weight * E (||grad D|| - 1)^2 between real and fake images (Gulrajani et al. 2017)."""
 
     name: Literal["interpolate"]
-    weight: PositiveFloat
-    """gamma"""
-    own_step: bool = False
-    """true: an optimizer step of its own after D's; false: a term of D's loss"""
 
 
 class Mixup(Section):
@@ -208,7 +212,8 @@ class GanConfig(RunConfig):
     generator: Annotated[SnganGenerator | AuthorsGenerator | ConvGenerator, Field(discriminator="name")]
     discriminator: Annotated[SnganDiscriminator | AuthorsDiscriminator | ConvDiscriminator, Field(discriminator="name")]
     loss: Loss
-    penalty: Annotated[ZeroCentredReal | Interpolate, Field(discriminator="name")] | None = None
+    penalties: tuple[Annotated[ZeroCentredReal | Interpolate, Field(discriminator="name")], ...] = ()
+    """gradient penalties on D"""
     mixup: Mixup | None = None
     training: Training
     logging: Logging = Logging()
@@ -237,16 +242,18 @@ class GanConfig(RunConfig):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        problems = list(_clashes(self.loss.name, self.penalty, self.mixup))
+        problems = list(_clashes(self.loss.name, self.penalties, self.mixup))
         if problems:
             raise ValueError("\n".join(problems))
         return self
 
 
-def _clashes(loss: str, penalty: ZeroCentredReal | Interpolate | None, mixup: Mixup | None) -> Iterator[str]:
+def _clashes(loss: str, penalties: Sequence[Penalty], mixup: Mixup | None) -> Iterator[str]:
     """Say what means nothing, or something else than it says, with this loss."""
-    if isinstance(penalty, ZeroCentredReal) and penalty.of == "sigmoid" and loss != "non_saturating":
-        yield f"penalty.of=sigmoid needs loss non_saturating, whose logits are log-odds, got {loss}; logit fits all"
+    for place, penalty in enumerate(penalties):
+        if isinstance(penalty, ZeroCentredReal) and penalty.of == "sigmoid" and loss != "non_saturating":
+            key = f"penalties.{place}.of=sigmoid"
+            yield f"{key} needs loss non_saturating, whose logits are log-odds, got {loss}; logit fits all"
     if mixup is None:
         return
     if mixup.generator_sees_mixes and loss != "non_saturating":

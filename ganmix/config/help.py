@@ -20,7 +20,7 @@ Schema = dict[str, Any]
 def describe(model: type[Section]) -> str:
     """Return the keys of a config, one entry each: dotted name, type in words, default and description.
 
-    In a section of several kinds, a key that only some kinds have names them: `penalty.of  (name: r1)`.
+    In a section of several kinds, a key that only some kinds have names them: `penalties.N.of  (name: r1)`.
     Lines are wrapped at the width of the terminal, and at 80 if it is narrower.
     """
     rows = list(_rows(schema_tree(model)))
@@ -126,6 +126,8 @@ def _rows(section: Schema, prefix: str = "") -> Iterator[_Row]:
         default = _default(node, required=name in section.get("required", []))
         yield _Row(key, in_words(node), default, node.get("description", ""))
         for member in alternatives(node):
+            if "discriminator" in member.get("items", {}):
+                member, key = member["items"], f"{key}.N"
             if "properties" in member:
                 yield from _rows(member, f"{key}.")
             elif "discriminator" in member:

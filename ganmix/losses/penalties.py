@@ -1,11 +1,32 @@
-"""Gradient penalties on the discriminator, unweighted. A new one is an entry of `PENALTIES`."""
+"""Gradient penalties on the discriminator. A new one is an entry of `PENALTIES`."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-Penalty = Callable[..., Tensor]
+
+@dataclass(frozen=True)
+class Penalty:
+    """A penalty of a training.
+
+    Args:
+        function: of `PENALTIES`, with its options bound.
+        weight: > 0.
+        every: it is computed in one of so many D steps (lazy regularisation, Karras et al. 2020), and then weighs so
+            many times as much.
+        own_step: True: D takes a step down it alone, after that down its loss; False: it is a term of D's loss.
+    """
+
+    function: Callable[..., Tensor]
+    weight: float
+    every: int = 1
+    own_step: bool = False
+
+    def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
+        """Return what D descends, 0-d."""
+        return self.weight * self.every * self.function(discriminator, real, fake, generator=generator)
 
 
 def zero_centred_real(
@@ -41,4 +62,4 @@ def _squared_input_gradient(outer: Callable[[Tensor], Tensor], images: Tensor) -
     return gradient.flatten(1).square().sum(1)
 
 
-PENALTIES: dict[str, Penalty] = {"zero_centred_real": zero_centred_real, "interpolate": interpolate}
+PENALTIES: dict[str, Callable[..., Tensor]] = {"zero_centred_real": zero_centred_real, "interpolate": interpolate}

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ganmix.algorithms.optimise import Descent, DescentSettings
+from ganmix.algorithms.classifier_pass import ClassifierPass
+from ganmix.algorithms.optimise import Descent, learning_rate
 from ganmix.algorithms.semi_supervised import SemiSupervisedTrainer
-from ganmix.algorithms.supervised import ClassifierPass, MixupSettings, SupervisedTrainer
+from ganmix.algorithms.supervised import SupervisedTrainer, cutmix
 from ganmix.config.classifier import ClassifierConfig, LabelledData, Mixup
 from ganmix.config.settings import settings_from
 from ganmix.data import DATASETS, ImageData, augment, check_labels, split_images
@@ -24,6 +25,8 @@ from ganmix.engine.seeds import seeds_of
 from ganmix.engine.task import Best, Evaluator, Trained, Training
 from ganmix.engine.world import World
 from ganmix.errors import UserError, naming
+from ganmix.losses import CLASSIFICATION_LOSSES
+from ganmix.mixup import ClassifierMixup
 from ganmix.networks import resolve_stages
 from ganmix.networks.classifier import CLASSIFIERS, PREPARATIONS, prepare_for
 from ganmix.networks.classifier.base import Classifier
@@ -109,7 +112,7 @@ class ClassifierTask:
             network = build_network(config, empty_preparation(config))
         network = network.to(self.device).lay_out(memory_format(config.device))
         ema = config.training.ema is not None
-        return load_weights(config, checkpoint, network, "network", self.device, ema)
+        return load_weights(config, checkpoint, network, None, self.device, ema)
 
     def export(self, folder: RunFolder, training: Training, result: Measurement | None) -> dict[str, str]:
         """Write the network as classifier.safetensors, which serves as an extractor too."""
@@ -223,15 +226,22 @@ def build_trainer(
         network,
         noise=config.data.noise,
         generator=generator,
-        loss=config.loss.name,
+        loss_function=CLASSIFICATION_LOSSES[config.loss.name],
         label_smoothing=config.loss.label_smoothing,
         bf16=config.device.bf16,
         compile=config.device.compile,
     )
     training = config.training
+    sgd = torch.optim.SGD(
+        network.parameters(),
+        training.lr,
+        training.momentum,
+        weight_decay=training.weight_decay,
+        nesterov=training.nesterov,
+    )
     drops = [drop * (steps_an_epoch if training.epochs else 1) for drop in training.drops]
-    settings = settings_from(training, DescentSettings, but=("steps", "epochs", "batch_size"), drops=drops)
-    descent = Descent(network, settings, steps)
+    schedule = partial(learning_rate, training.lr, total_steps=steps, decay=training.decay, drops=drops)
+    descent = Descent(network, sgd, schedule, l1=training.l1, l1_of=training.l1_of, ema=training.ema)
     batches = partial(build_batches, settings=config.data, generator=generator)
     labels = images.labelled.labels
     with naming("training.batch_size"):
@@ -244,7 +254,7 @@ def build_trainer(
             labelled,
             descent,
             mixup=mixup,
-            cutmix_alpha=config.cutmix.alpha if config.cutmix else None,
+            cutmix=cutmix(config.cutmix.alpha, network.num_classes) if config.cutmix else None,
             generator=generator,
             plan_generator=plan_generator,
         )
@@ -268,13 +278,13 @@ def build_trainer(
     )
 
 
-def mixup_settings(section: Mixup | None, network: Classifier, key: str) -> MixupSettings | None:
+def mixup_settings(section: Mixup | None, network: Classifier, key: str) -> ClassifierMixup | None:
     """Return what a section says of mixing, with the network's numbers for its stages."""
     if section is None:
         return None
     with naming(f"{key}.stages"):
         stages = resolve_stages(section.stages, network.boundaries)
-    return MixupSettings(**section.model_dump(exclude={"stages"}), stages=tuple(stages))
+    return settings_from(section, ClassifierMixup, stages=stages, block_size=None)
 
 
 class Pictures:
@@ -292,7 +302,7 @@ class Pictures:
         recorder.grid(step, "batch", batch)
         mixup = self._trainer.mixup
         if mixup is not None and 0 in mixup.stages:
-            plan = mixup.plan(len(batch), self._draw, torch.device("cpu"))
+            plan = mixup.plan(len(batch), self._draw)
             recorder.grid(step, "mixes", plan.mixes(batch))
 
 
@@ -313,6 +323,6 @@ def _summary(config: ClassifierConfig, trainer: Trainer, images: Images) -> dict
     return parts
 
 
-def _mixing(mixup: MixupSettings, network: torch.nn.Module) -> str:
+def _mixing(mixup: ClassifierMixup, network: torch.nn.Module) -> str:
     assert isinstance(network, Classifier)
     return f"at {', '.join(network.boundaries[k] for k in mixup.stages)}, alpha {mixup.alpha:g}"

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ganmix.algorithms.gan import GanTrainer, MixupSettings, PenaltySettings
+from ganmix.algorithms.gan import GanSettings, GanTrainer
 from ganmix.config.gan import GanConfig
+from ganmix.config.settings import settings_from
 from ganmix.data import ImageData, to_float
 from ganmix.engine.device import memory_format
 from ganmix.engine.recorder import Recorder
@@ -19,7 +20,8 @@ from ganmix.engine.task import Best, Evaluator, Trained, Training
 from ganmix.engine.world import World
 from ganmix.errors import UserError, naming
 from ganmix.evaluation.gan.sampling import generate
-from ganmix.losses import GAN_LOSSES, PENALTIES
+from ganmix.losses import GAN_LOSSES, PENALTIES, Penalty
+from ganmix.mixup import DiscriminatorMixup
 from ganmix.networks import Staged, is_affine, resolve_stages
 from ganmix.networks.gan import DISCRIMINATORS, GENERATORS
 from ganmix.tasks.data import build_batches, image_shape, read_data, training_images
@@ -112,24 +114,23 @@ def build_trainer(config: GanConfig, data: ImageData, device: torch.device) -> G
         batches = build_batches(
             data, None, config.data, batch_size=training.batch_size, seed=seeds.order, generator=noise_generator
         )
-    return GanTrainer(
-        generator,
-        discriminator,
-        batches,
+    settings = GanSettings(
         noise_size=config.generator.z,
         loss=GAN_LOSSES[config.loss.name],
-        penalty=_penalty(config),
+        total_steps=training.steps,
+        penalties=_penalties(config),
         mixup=_mixup(config, discriminator),
         n_dis=training.n_dis,
         lr=training.lr,
         betas=training.betas,
         decay=training.decay,
-        total_steps=training.steps,
         ema=training.ema,
-        noise_generator=noise_generator,
-        plan_generator=torch.Generator().manual_seed(seeds.plans),
         bf16=config.device.bf16,
         compile=config.device.compile,
+    )
+    plan_generator = torch.Generator().manual_seed(seeds.plans)
+    return GanTrainer(
+        generator, discriminator, batches, settings, noise_generator=noise_generator, plan_generator=plan_generator
     )
 
 
@@ -151,20 +152,23 @@ def load_generator(config: GanConfig, checkpoint: Path, *, device: torch.device,
     return load_weights(config, checkpoint, network, "generator", device, ema)
 
 
-def _penalty(config: GanConfig) -> PenaltySettings | None:
-    section = config.penalty
-    if section is None:
-        return None
-    options = section.model_dump(exclude={"name", "weight", "own_step"})
-    return PenaltySettings(partial(PENALTIES[section.name], **options), section.weight, section.own_step)
+def _penalties(config: GanConfig) -> list[Penalty]:
+    terms = {"weight", "every", "own_step"}
+    return [
+        Penalty(
+            partial(PENALTIES[section.name], **section.model_dump(exclude={"name", *terms})),
+            **section.model_dump(include=terms),
+        )
+        for section in config.penalties
+    ]
 
 
-def _mixup(config: GanConfig, discriminator: Staged) -> MixupSettings | None:
+def _mixup(config: GanConfig, discriminator: Staged) -> DiscriminatorMixup | None:
     if config.mixup is None:
         return None
     with naming("mixup.stages"):
         stages = resolve_stages(config.mixup.stages, discriminator.boundaries)
-    return MixupSettings(**config.mixup.model_dump(exclude={"stages"}), stages=tuple(stages))
+    return settings_from(config.mixup, DiscriminatorMixup, stages=stages, block_size=None)
 
 
 class Pictures:
@@ -185,7 +189,7 @@ class Pictures:
         mixup = self._trainer.mixup
         if mixup is not None and self._trainer.last_plan is not None:
             num = len(self._reals)
-            plan = mixup.plan(num, self._draw, torch.device("cpu"))
+            plan = mixup.plan(num, self._draw)
             recorder.grid(step, "mixes", plan.mixes(torch.cat([self._reals, fakes[:num]])))
 
 
@@ -194,7 +198,7 @@ def _summary(config: GanConfig, data: ImageData, trainer: GanTrainer) -> dict[st
     parts = {
         "data": data.in_words(),
         "networks": f"G {config.generator.name} {size_g:,} parameters, D {config.discriminator.name} {size_d:,}",
-        "loss": config.loss.name + (f", {config.penalty.name} x {config.penalty.weight}" if config.penalty else ""),
+        "loss": ", ".join([config.loss.name, *(f"{penalty.name} x {penalty.weight}" for penalty in config.penalties)]),
     }
     if trainer.mixup is not None:
         names = ", ".join(trainer.discriminator.boundaries[k] for k in trainer.mixup.stages)
@@ -215,6 +219,6 @@ def _surprises(config: GanConfig) -> Iterator[str]:
     if mixup is not None and mixup.labels == "soft" and mixup.clamp:
         of_whom = "footnote 3 of the paper has the clamp, Zhang et al. (2017) have none (mixup.clamp=false)"
         yield f"mixup.clamp keeps lambda at most 1/2, so no mix is labelled more than half real; {of_whom}"
-    if config.penalty is not None and config.discriminator.spectral_norm:
-        one = "penalty=null or discriminator.spectral_norm=false leaves one"
+    if config.penalties and config.discriminator.spectral_norm:
+        one = "penalties=[] or discriminator.spectral_norm=false leaves one"
         yield f"the penalty and discriminator.spectral_norm both regularise D; {one}"

@@ -14,7 +14,7 @@ from ganmix.networks import Staged
 
 
 def load_weights(
-    config: Config, checkpoint: Path, network: Staged, name: str, device: torch.device, ema: bool | None
+    config: Config, checkpoint: Path, network: Staged, part: str | None, device: torch.device, ema: bool | None
 ) -> Trained:
     """Give a network the weights of a checkpoint, and freeze it in evaluation mode.
 
@@ -22,7 +22,7 @@ def load_weights(
         config: the run's.
         checkpoint: the file.
         network: of the config, on `device`; its weights are replaced.
-        name: of the network in the checkpoint: 'generator', 'network'.
+        part: of the algorithm's state, that has the network: 'generator'; None: it is all of it.
         ema: the moving average of the weights, or the weights themselves; None: the average where there is one.
 
     Raises:
@@ -31,15 +31,18 @@ def load_weights(
     content = load_checkpoint(checkpoint, device)
     identity_of(config).check(checkpoint, content)
     state = content.get("algorithm", {})
+    state = state if part is None else state.get(part, {})
     ema = "ema" in state if ema is None else ema
     if ema and "ema" not in state:
         raise UserError(f"{checkpoint} has no moving average: training.ema was not set")
     holder = AveragedModel(network, use_buffers=True) if ema else network
     try:
-        holder.load_state_dict(state["ema" if ema else name])
+        holder.load_state_dict(state["ema" if ema else "network"])
         step: int = state["steps_done"]
     except (KeyError, RuntimeError) as error:
-        raise UserError(f"{checkpoint} is not a checkpoint of this run's {name} ({first_line(error)})") from error
+        raise UserError(
+            f"{checkpoint} is not a checkpoint of this run's {part or 'network'} ({first_line(error)})"
+        ) from error
     if isinstance(holder, AveragedModel):
         network.load_state_dict(holder.module.state_dict())
     return Trained(network.eval().requires_grad_(False), step, ema, checkpoint)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ganmix.algorithms.optimise import Descent, learning_rate
 from ganmix.data import BatchOrder, ImageBatches, augment
 from ganmix.networks.classifier import Classifier, ConvClassifier
 
@@ -54,6 +55,12 @@ def image_batches(seed: int, augmenting: torch.Generator, *, num: int = 20, labe
 def small_network(seed: int = 0, prepare: nn.Module | None = None) -> Classifier:
     torch.manual_seed(seed)
     return ConvClassifier(3, SIDE, num_classes=K, prepare=prepare, width=2, downsample="stride")
+
+
+def sgd_descent(network: Classifier, *, weight_decay: float = 0.0, decay: str = "constant", **options) -> Descent:
+    """A training of 10 steps with Nesterov momentum."""
+    sgd = torch.optim.SGD(network.parameters(), LR, 0.9, weight_decay=weight_decay, nesterov=True)
+    return Descent(network, sgd, partial(learning_rate, LR, total_steps=10, decay=decay), **options)
 
 
 def state(network: nn.Module) -> dict[str, Tensor]:

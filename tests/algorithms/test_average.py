@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ganmix.algorithms.average import MovingAverage
+from ganmix.algorithms.optimise import MovingAverage
 
 BETA = 0.99
 

@@ -11,23 +11,16 @@ import torch.nn.functional as F
 from made_trainings import check_stream_of_another_device
 from torch import Tensor, nn
 
-from ganmix.algorithms.gan import (
-    GanTrainer,
-    MixupSettings,
-    PenaltySettings,
-    discriminate,
-    discriminator_terms,
-    term_weights,
-)
+from ganmix.algorithms.gan import GanSettings, GanTrainer, discriminate, labels_of, term_weights
 from ganmix.evaluation.gan.sampling import generate
-from ganmix.losses import GAN_LOSSES, PENALTIES
-from ganmix.mixup import MixPlan, discriminator_plan
+from ganmix.losses import GAN_LOSSES, PENALTIES, GanLoss, Penalty
+from ganmix.mixup import PAIRS, DiscriminatorMixup, MixPlan, no_mixes
 from ganmix.networks import Staged
 from ganmix.networks.gan import DISCRIMINATORS, GENERATORS
 
 Z = 5
 NUM = 4  # images in a batch
-PAIR_SETS = [(), ("FR",), ("FF",), ("FR", "FF"), ("FF", "FR")]
+PAIR_SETS = [(), *((pair,) for pair in PAIRS), tuple(PAIRS), tuple(reversed(PAIRS))]
 PENALTY_OPTIONS = {"zero_centred_real": {"of": "logit"}}
 LOSSES = {  # D's for real, D's for fake, G's: written another way than in losses/gan.py
     "non_saturating": (
@@ -38,6 +31,7 @@ LOSSES = {  # D's for real, D's for fake, G's: written another way than in losse
     "hinge": (lambda f: (1 - f).clamp(min=0), lambda f: (1 + f).clamp(min=0), lambda f: -f),
     "wasserstein": (lambda f: -f, lambda f: f, lambda f: -f),
 }
+UNARY = [name for name, loss in GAN_LOSSES.items() if not loss.paired]
 
 
 class MadeBatches:
@@ -82,14 +76,28 @@ def build(generator: Staged | None = None, discriminator: Staged | None = None, 
         generator or small_generator(),
         discriminator or small_discriminator(),
         options.pop("batches", None) or MadeBatches(),
+        GanSettings(**{"noise_size": Z, "loss": GAN_LOSSES["non_saturating"], "total_steps": 10, **options}),
         noise_generator=torch.Generator().manual_seed(2),
         plan_generator=torch.Generator().manual_seed(3),
-        **{"noise_size": Z, "loss": GAN_LOSSES["non_saturating"], "total_steps": 10, **options},
     )
 
 
-def penalty(name: str, own_step: bool, weight: float = 10.0) -> PenaltySettings:
-    return PenaltySettings(partial(PENALTIES[name], **PENALTY_OPTIONS.get(name, {})), weight, own_step)
+def discriminator_record(trainer: GanTrainer, real: Tensor) -> dict[str, Tensor]:
+    return trainer.record_of(trainer.discriminator_step(real))
+
+
+def penalty(name: str, own_step: bool, weight: float = 10.0, every: int = 1) -> Penalty:
+    return Penalty(partial(PENALTIES[name], **PENALTY_OPTIONS.get(name, {})), weight, every, own_step)
+
+
+def draw_plan(pairs: tuple[str, ...], seed: int = 0, stage: int = 1, **options) -> MixPlan:
+    if not pairs:
+        return no_mixes(NUM)
+    return DiscriminatorMixup((stage,), 1.0, pairs, **options).plan(NUM, torch.Generator().manual_seed(seed))
+
+
+def mean_terms(loss: GanLoss, logits: dict[str, Tensor], labels: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: term.mean() for name, term in loss.discriminator(logits, labels).items()}
 
 
 def real_images() -> Tensor:
@@ -130,33 +138,35 @@ def mixed_logits(network: Staged, real: Tensor, fake: Tensor, plan: MixPlan, row
 
 @pytest.mark.parametrize("lam_per", ["sample", "batch"])
 @pytest.mark.parametrize("labels", ["fake", "soft"])
-@pytest.mark.parametrize("loss", GAN_LOSSES)
+@pytest.mark.parametrize("loss", UNARY)
 @pytest.mark.parametrize("pairs", PAIR_SETS, ids="+".join)
 def test_terms_from_one_pass_equal_terms_computed_apart(pairs: tuple[str, ...], loss: str, labels: str, lam_per: str):
     network = small_discriminator().double()
     real, fake = torch.randn(2, NUM, 1, 16, 16, dtype=torch.float64)
     l_real, l_fake, _ = LOSSES[loss]
+    mixup = DiscriminatorMixup((0,), 1.0, pairs, labels=labels) if pairs else None
     for stage in range(len(network.boundaries)):
-        generator = torch.Generator().manual_seed(stage)
-        options = {"stages": [stage], "alpha": 1.0, "generator": generator, "lam_per": lam_per, "clamp": False}
-        plan = discriminator_plan(NUM, NUM, pairs=pairs, **options) if pairs else None
-        plan = plan and replace(plan, lam=plan.lam.double())
+        plan = draw_plan(pairs, stage, stage, lam_per=lam_per, clamp=False)
+        plan = replace(plan, lam=plan.lam.double())
 
+        lam = plan.lam.expand(len(plan.a))
+        is_real = lam * (plan.a < NUM) + (1 - lam) * (plan.b < NUM)
         expected_logits = {"real": network(real), "fake": network(fake)}
         expected = {"real": l_real(network(real)).mean(), "fake": l_fake(network(fake)).mean()}
         for i, pair in enumerate(pairs):
             f = mixed_logits(network, real, fake, plan, slice(i * NUM, (i + 1) * NUM))
-            share_of_real = plan.lam.expand(len(plan.a))[:NUM] if (labels, pair) == ("soft", "FR") else 0
+            share_of_real = is_real[i * NUM :][:NUM] if labels == "soft" else 0
             expected_logits[pair] = f
             expected[pair] = (share_of_real * l_real(f) + (1 - share_of_real) * l_fake(f)).mean()
 
-        logits = discriminate(network, real, fake, plan, pairs, apart=False)
-        terms = discriminator_terms(GAN_LOSSES[loss], logits, plan, labels)
+        logits = discriminate(network, real, fake, plan, apart=False)
+        terms = mean_terms(GAN_LOSSES[loss], logits, labels_of(plan, mixup))
         assert list(terms) == list(expected)
         in_float32 = {"rtol": 1e-6, "atol": 1e-6, "check_dtype": False}  # as `discriminate` returns logits
         torch.testing.assert_close(logits, expected_logits, **in_float32)
         torch.testing.assert_close(terms, expected, **in_float32)
-        exact = discriminator_terms(GAN_LOSSES[loss], expected_logits, plan, labels)
+        in_float64 = {name: label.double() for name, label in labels_of(plan, mixup).items()}
+        exact = mean_terms(GAN_LOSSES[loss], expected_logits, in_float64)
         torch.testing.assert_close(exact, expected, rtol=1e-9, atol=1e-12)
 
         parameters = list(network.parameters())
@@ -165,22 +175,22 @@ def test_terms_from_one_pass_equal_terms_computed_apart(pairs: tuple[str, ...], 
         torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-8)
 
 
-def test_terms_weigh_one_by_the_paper_and_the_fake_side_weighs_one_when_balanced():
-    kinds = ["real", "fake", "FR", "FF"]
-    assert term_weights(kinds, "fake", "paper") == dict.fromkeys(kinds, 1)
-    assert term_weights(kinds, "fake", "balanced") == pytest.approx(
-        {"real": 1, "fake": 1 / 3, "FR": 1 / 3, "FF": 1 / 3}
-    )
-    assert term_weights(kinds, "soft", "balanced") == {"real": 1, "fake": 0.5, "FR": 1, "FF": 0.5}
-    assert term_weights(["real", "fake"], "fake", "balanced") == {"real": 1, "fake": 1}
-    assert term_weights(["FR"], "soft", "balanced") == {"FR": 1}  # eq. 1
+def test_terms_weigh_one_by_the_paper_and_each_side_weighs_one_when_balanced():
+    def weights_of(pairs: tuple[str, ...] = ("FR", "FF"), **options) -> dict[str, float]:
+        return term_weights(DiscriminatorMixup((0,), 1.0, pairs, **options))
+
+    assert weights_of(weights="paper") == dict.fromkeys(["real", "fake", "FR", "FF"], 1)
+    assert weights_of() == pytest.approx({"real": 1, "fake": 1 / 3, "FR": 1 / 3, "FF": 1 / 3})
+    assert weights_of(labels="soft") == {"real": 1, "fake": 0.5, "FR": 1, "FF": 0.5}
+    assert weights_of(("FR",), labels="soft", generator_sees_mixes=True) == {"FR": 1}  # eq. 1
+    assert term_weights(None) == {"real": 1, "fake": 1}
 
 
 @pytest.mark.parametrize("weights", ["paper", "balanced"])
 @pytest.mark.parametrize("pairs", PAIR_SETS[1:], ids="+".join)
 def test_discriminator_descends_the_weighted_sum(pairs: tuple[str, ...], weights: str):
     network = small_discriminator().double()
-    trainer = build(discriminator=copy.deepcopy(network), mixup=MixupSettings((0,), 1.0, pairs, weights=weights))
+    trainer = build(discriminator=copy.deepcopy(network), mixup=DiscriminatorMixup((0,), 1.0, pairs, weights=weights))
     real = real_images()
     with torch.no_grad():
         fake = trainer.generator(next_noise(trainer)).double()
@@ -198,11 +208,11 @@ def test_discriminator_descends_the_weighted_sum(pairs: tuple[str, ...], weights
 
 @pytest.mark.parametrize(("weights", "shift"), [("paper", 2.0), ("balanced", 0.0)])
 def test_balanced_wasserstein_is_blind_to_a_common_shift_of_the_logits(weights: str, shift: float):
-    kinds = ["real", "fake", "FR", "FF"]
+    mixup = DiscriminatorMixup((0,), 1.0, ("FR", "FF"), weights=weights)
     common = torch.zeros((), requires_grad=True)
-    logits = {kind: torch.randn(NUM) + common for kind in kinds}
-    terms = discriminator_terms(GAN_LOSSES["wasserstein"], logits, None, "fake")
-    sum(w * terms[kind] for kind, w in term_weights(kinds, "fake", weights).items()).backward()
+    logits = {name: torch.randn(NUM) + common for name in ("real", "fake", "FR", "FF")}
+    terms = mean_terms(GAN_LOSSES["wasserstein"], logits, labels_of(draw_plan(("FR", "FF")), mixup))
+    sum(w * terms[name] for name, w in term_weights(mixup).items()).backward()
     assert float(common.grad) == pytest.approx(shift, abs=1e-6)
 
 
@@ -210,17 +220,17 @@ def test_balanced_wasserstein_is_blind_to_a_common_shift_of_the_logits(weights: 
 def test_passes_apart_equal_one_pass_without_batch_norm(pairs: tuple[str, ...]):
     network = small_discriminator().double()
     real, fake = torch.randn(2, NUM, 1, 16, 16, dtype=torch.float64)
-    plan = MixupSettings((1,), 1.0, pairs).plan(NUM, torch.Generator().manual_seed(0), "cpu") if pairs else None
-    one, apart = (discriminate(network, real, fake, plan, pairs, apart) for apart in (False, True))
+    plan = draw_plan(pairs)
+    one, apart = (discriminate(network, real, fake, plan, apart=apart) for apart in (False, True))
     assert list(one) == list(apart) == ["real", "fake", *pairs]
     torch.testing.assert_close(one, apart)
 
 
 def test_clean_logits_of_a_discriminator_with_batch_norm_do_not_see_the_mixes():
     records = []
-    for mixup in (None, MixupSettings((0,), 1.0), MixupSettings((1,), 1.0)):
+    for mixup in (None, DiscriminatorMixup((0,), 1.0), DiscriminatorMixup((1,), 1.0)):
         torch.manual_seed(0)
-        records.append(build(discriminator=WithBatchNorm(), mixup=mixup).discriminator_step(real_images()))
+        records.append(discriminator_record(build(discriminator=WithBatchNorm(), mixup=mixup), real_images()))
     for key in ("logit/real", "logit/fake", "loss_D/real", "loss_D/fake"):
         assert records[0][key] == records[1][key] == records[2][key]
     assert records[1]["logit/FR"] != records[2]["logit/FR"]
@@ -232,7 +242,7 @@ def test_real_images_of_a_discriminator_with_batch_norm_do_not_see_the_fakes():
     for seed in (0, 5):
         torch.manual_seed(0)
         discriminator = WithBatchNorm()
-        records.append(build(small_generator(seed), discriminator).discriminator_step(real))
+        records.append(discriminator_record(build(small_generator(seed), discriminator), real))
     assert records[0]["logit/real"] == records[1]["logit/real"]
     assert records[0]["logit/fake"] != records[1]["logit/fake"]
 
@@ -253,9 +263,9 @@ def with_standard_deviation() -> Staged:
 
 def test_clean_logits_do_not_see_the_mixes_where_passes_apart_are_asked_for():
     records = [
-        build(discriminator=with_standard_deviation(), apart=apart, mixup=mixup).discriminator_step(real_images())
+        discriminator_record(build(discriminator=with_standard_deviation(), apart=apart, mixup=mixup), real_images())
         for apart in (True, None)
-        for mixup in (None, MixupSettings((0,), 1.0), MixupSettings((1,), 1.0))
+        for mixup in (None, DiscriminatorMixup((0,), 1.0), DiscriminatorMixup((1,), 1.0))
     ]
     for key in ("logit/real", "logit/fake"):
         assert records[0][key] == records[1][key] == records[2][key]
@@ -265,7 +275,7 @@ def test_clean_logits_do_not_see_the_mixes_where_passes_apart_are_asked_for():
 def test_one_pass_can_be_asked_for_although_there_is_batch_norm():
     def logit(apart: bool | None) -> Tensor:
         torch.manual_seed(0)
-        return build(discriminator=WithBatchNorm(), apart=apart).discriminator_step(real_images())["logit/real"]
+        return discriminator_record(build(discriminator=WithBatchNorm(), apart=apart), real_images())["logit/real"]
 
     assert logit(None) == logit(True) != logit(False)
 
@@ -275,13 +285,12 @@ def test_discriminator_that_begins_in_place_leaves_the_callers_images_alone(apar
     network = Staged({"first": nn.LeakyReLU(0.2, inplace=True), "head": small_discriminator().double()})
     reference = Staged({"first": nn.LeakyReLU(0.2), "head": network.stages["head"]})
     real, fake = torch.randn(2, NUM, 1, 16, 16, dtype=torch.float64)
-    plan = MixupSettings((1,), 1.0).plan(NUM, torch.Generator().manual_seed(0), "cpu")
     before = real.clone(), fake.clone()
-    for plan_or_none, pairs in ((plan, ("FR", "FF")), (None, ())):
-        got = discriminate(network, real, fake, plan_or_none, pairs, apart)
+    for plan in (draw_plan(("FR", "FF")), no_mixes(NUM)):
+        got = discriminate(network, real, fake, plan, apart=apart)
         assert torch.equal(real, before[0])
         assert torch.equal(fake, before[1])
-        torch.testing.assert_close(got, discriminate(reference, real, fake, plan_or_none, pairs, apart))
+        torch.testing.assert_close(got, discriminate(reference, real, fake, plan, apart=apart))
 
 
 # --- the shape of the logits
@@ -297,14 +306,13 @@ def test_logits_in_a_column_give_the_terms_of_logits_in_a_row(labels: str, apart
     network = small_discriminator()
     column = with_logits_of(network, lambda logits: logits[:, None])
     real, fake = torch.randn(2, NUM, 1, 16, 16)
-    pairs = ("FR", "FF")
-    plan = MixupSettings((1,), 1.0).plan(NUM, torch.Generator().manual_seed(0), "cpu")
-    row, of_column = (discriminate(d, real, fake, plan, pairs, apart) for d in (network, column))
+    plan = draw_plan(("FR", "FF"))
+    row, of_column = (discriminate(d, real, fake, plan, apart=apart) for d in (network, column))
     assert all(logits.shape == (NUM,) for logits in of_column.values())
     torch.testing.assert_close(of_column, row, rtol=0, atol=0)
-    loss = GAN_LOSSES["non_saturating"]
-    expected = discriminator_terms(loss, row, plan, labels)
-    torch.testing.assert_close(discriminator_terms(loss, of_column, plan, labels), expected, rtol=0, atol=0)
+    loss, called = GAN_LOSSES["non_saturating"], labels_of(plan, DiscriminatorMixup((1,), 1.0, labels=labels))
+    expected = mean_terms(loss, row, called)
+    torch.testing.assert_close(mean_terms(loss, of_column, called), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("apart", [False, True])
@@ -319,25 +327,24 @@ def test_logits_in_a_column_give_the_terms_of_logits_in_a_row(labels: str, apart
     ids=["patches", "two", "too_few", "none"],
 )
 def test_logits_that_are_not_one_for_each_image_are_refused(shape: Callable[[Tensor], Tensor], come: str, apart: bool):
-    plan = MixupSettings((1,), 1.0).plan(NUM, torch.Generator().manual_seed(0), "cpu")
     images = torch.randn(2, NUM, 1, 16, 16)
     num = NUM if apart else 4 * NUM
     message = rf"^a discriminator must return one logit for each image, \[{num}\] or \[{num}, 1\], got \[?.*{come}; "
     with pytest.raises(ValueError, match=message):
-        discriminate(with_logits_of(small_discriminator(), shape), *images, plan, ("FR", "FF"), apart)
+        discriminate(with_logits_of(small_discriminator(), shape), *images, draw_plan(("FR", "FF")), apart=apart)
 
 
 # --- the steps
 
 
-@pytest.mark.parametrize("loss", GAN_LOSSES)
+@pytest.mark.parametrize("loss", UNARY)
 def test_record_of_a_step_equals_its_closed_forms(loss: str):
-    mixup = MixupSettings((2,), 1.0)
+    mixup = DiscriminatorMixup((2,), 1.0)
     trainer = build(loss=GAN_LOSSES[loss], mixup=mixup)
     list(trainer.discriminator.parameters())[-1].data.fill_(1.0)  # all logits positive: right for the real images alone
     real, fake = real_images(), copy.deepcopy(trainer.generator)(next_noise(trainer)).detach()
     network = copy.deepcopy(trainer.discriminator)
-    record = trainer.discriminator_step(real)
+    record = discriminator_record(trainer, real)
     l_real, l_fake, l_generator = LOSSES[loss]
     f_real, f_fake = network(real), network(fake)
     assert (f_real > 0).all()
@@ -356,17 +363,17 @@ def test_record_of_a_step_equals_its_closed_forms(loss: str):
     torch.testing.assert_close({key: record[key] for key in expected}, expected)
     noise = next_noise(trainer)
     before = copy.deepcopy(trainer.generator)
-    record = trainer.generator_step(real)
+    got, _ = trainer.generator_step(real)
     expected = l_generator(trainer.discriminator(before(noise))).mean()
-    torch.testing.assert_close(record["loss_G"], expected)
+    torch.testing.assert_close(got, expected)
 
 
 @pytest.mark.parametrize("name", [None, *PENALTIES])
 @pytest.mark.parametrize("own_step", [False, True])
 @pytest.mark.parametrize("pairs", PAIR_SETS, ids="+".join)
 def test_discriminator_step_moves_the_discriminator_alone(name: str | None, own_step: bool, pairs: tuple[str, ...]):
-    mixup = MixupSettings((0, 1, 2), 1.0, pairs) if pairs else None
-    trainer = build(mixup=mixup, penalty=penalty(name, own_step) if name else None, ema=0.9)
+    mixup = DiscriminatorMixup((0, 1, 2), 1.0, pairs) if pairs else None
+    trainer = build(mixup=mixup, penalties=[penalty(name, own_step)] if name else [], ema=0.9)
     networks = [trainer.generator, trainer.shown_generator, trainer.discriminator]
     before = [weights(network) for network in networks]
     trainer.discriminator_step(real_images())
@@ -377,7 +384,7 @@ def test_discriminator_step_moves_the_discriminator_alone(name: str | None, own_
 
 @pytest.mark.parametrize("generator_sees_mixes", [False, True])
 def test_generator_step_moves_the_generator_and_its_average_alone(generator_sees_mixes: bool):
-    mixup = MixupSettings((1,), 1.0, ("FR",), labels="soft", generator_sees_mixes=generator_sees_mixes)
+    mixup = DiscriminatorMixup((1,), 1.0, ("FR",), labels="soft", generator_sees_mixes=generator_sees_mixes)
     trainer = build(mixup=mixup, ema=0.9)
     networks = [trainer.generator, trainer.shown_generator, trainer.discriminator]
     before = [weights(network) for network in networks]
@@ -389,7 +396,7 @@ def test_generator_step_moves_the_generator_and_its_average_alone(generator_sees
 
 @pytest.mark.parametrize("n_dis", [1, 2])
 def test_frozen_parts_of_the_discriminator_stay_frozen(n_dis: int):
-    trainer = build(n_dis=n_dis, mixup=MixupSettings((0, 1, 2), 1.0))
+    trainer = build(n_dis=n_dis, mixup=DiscriminatorMixup((0, 1, 2), 1.0))
     backbone = trainer.discriminator.stages["down1"].requires_grad_(False)
     before, rest = weights(backbone), weights(trainer.discriminator)
     for _ in range(3):
@@ -431,10 +438,10 @@ def test_each_discriminator_step_has_a_fresh_batch(n_dis: int):
 
 @pytest.mark.parametrize("n_dis", [1, 3])
 def test_record_has_the_means_over_all_discriminator_steps(n_dis: int):
-    mixup = MixupSettings((0, 1, 2), 1.0)
-    trainer, alike = (build(n_dis=n_dis, mixup=mixup, penalty=penalty("interpolate", False)) for _ in range(2))
+    mixup = DiscriminatorMixup((0, 1, 2), 1.0)
+    trainer, alike = (build(n_dis=n_dis, mixup=mixup, penalties=[penalty("interpolate", False)]) for _ in range(2))
     batches = MadeBatches()
-    records = [alike.discriminator_step(batches.next()[0]) for _ in range(n_dis)]
+    records = [discriminator_record(alike, batches.next()[0]) for _ in range(n_dis)]
     record = trainer.step()
     assert record.keys() == records[0].keys() | {"loss_G", "gradient_norm/G"}
     for key in records[0]:
@@ -445,9 +452,9 @@ def test_record_has_the_means_over_all_discriminator_steps(n_dis: int):
 
 def test_all_that_a_discriminator_step_records_lies_on_its_device():
     networks = small_generator().to("meta"), small_discriminator().to("meta")
-    trainer = build(*networks, mixup=MixupSettings((1,), 1.0))
-    trainer._d_optimizer = torch.optim.SGD(networks[1].parameters())  # the fused Adam knows no meta device
-    record = trainer.discriminator_step(real_images().to("meta"))
+    trainer = build(*networks, mixup=DiscriminatorMixup((1,), 1.0))
+    trainer.d_descent.optimizer = torch.optim.SGD(networks[1].parameters())  # the fused Adam knows no meta device
+    record = discriminator_record(trainer, real_images().to("meta"))
     assert "mix/stage" in record
     assert all(value.device.type == "meta" for value in record.values())
 
@@ -457,7 +464,7 @@ def test_all_that_a_discriminator_step_records_lies_on_its_device():
 def test_penalty_is_a_term_of_the_loss_or_a_second_step(name: str, own_step: bool):
     lr, betas = 1e-3, (0.5, 0.9)
     settings = penalty(name, own_step)
-    trainer = build(penalty=settings, lr=lr, betas=betas)
+    trainer = build(penalties=[settings], lr=lr, betas=betas)
     network = copy.deepcopy(trainer.discriminator)
     optimizer = torch.optim.Adam(network.parameters(), lr, betas, fused=True)
     generator = torch.Generator().manual_seed(3)  # as the trainer's plan_generator
@@ -482,20 +489,113 @@ def test_penalty_is_a_term_of_the_loss_or_a_second_step(name: str, own_step: boo
     else:
         value = weighted()
         descend(terms + value)
-    record = trainer.discriminator_step(real)
+    record = discriminator_record(trainer, real)
     torch.testing.assert_close(record["loss_D/penalty"], value.detach())
     torch.testing.assert_close(weights(trainer.discriminator), weights(network), rtol=0, atol=1e-2 * lr)
 
 
+def test_several_penalties_are_terms_in_one_step_and_steps_of_their_own():
+    lr = 1e-3
+    settings = [penalty("interpolate", False, 2.0), penalty("zero_centred_real", False, 3.0)]
+    settings += [penalty("zero_centred_real", True, 5.0), penalty("interpolate", True, 7.0)]
+    trainer = build(penalties=settings, lr=lr)
+    network, generator = copy.deepcopy(trainer.discriminator), torch.Generator().manual_seed(3)
+    optimizer = torch.optim.Adam(network.parameters(), lr, (0.0, 0.9), fused=True)
+    real, fake = real_images(), copy.deepcopy(trainer.generator)(next_noise(trainer)).detach()
+    values = []
+
+    def weighted(each: Penalty) -> Tensor:
+        values.append(each.weight * each.function(network, real, fake, generator=generator))
+        return values[-1]
+
+    loss = F.softplus(-network(real)).mean() + F.softplus(network(fake)).mean()
+    for losses in (loss + weighted(settings[0]) + weighted(settings[1]),), settings[2:3], settings[3:]:
+        for each in losses:
+            optimizer.zero_grad()
+            (weighted(each) if isinstance(each, Penalty) else each).backward()
+            optimizer.step()
+    record = discriminator_record(trainer, real)
+    torch.testing.assert_close(record["loss_D/penalty"], torch.stack(values).sum().detach())
+    torch.testing.assert_close(weights(trainer.discriminator), weights(network), rtol=0, atol=1e-2 * lr)
+
+
+@pytest.mark.parametrize("own_step", [False, True])
+def test_lazy_penalty_is_computed_in_one_of_every_so_many_discriminator_steps_also_after_a_resume(own_step: bool):
+    computed = []
+
+    def function(discriminator: nn.Module, *images: Tensor, generator: torch.Generator) -> Tensor:
+        computed.append(trainer.d_descent.steps_done - own_step)  # its own step comes when D's is counted
+        return PENALTIES["zero_centred_real"](discriminator, *images, of="logit", generator=generator)
+
+    options = {"penalties": [Penalty(function, 1.0, 3, own_step)], "n_dis": 2}
+    trainer = build(**options)
+    for _ in range(4):
+        state, trainer = trainer.state_dict(), build(**options)
+        trainer.load_state_dict(state)
+        trainer.step()
+    assert computed == [0, 3, 6]
+
+
+def test_record_has_a_lazy_penalty_in_each_step_and_its_mean_is_that_of_one_that_is_not():
+    lazy = build(penalties=[Penalty(lambda *_, generator: next(lazy.discriminator.parameters()).sum() * 0 + 2, 1.5, 4)])
+    records = [discriminator_record(lazy, real_images()) for _ in range(8)]
+    assert {tuple(record) for record in records} == {tuple(records[0])}
+    values = [record["loss_D/penalty"].item() for record in records]
+    assert values == [12, 0, 0, 0] * 2
+    assert sum(values) / 8 == 1.5 * 2
+
+
+def relativistic() -> GanLoss:
+    """Of pairs of logits, a real image's against that of a fake or a mix (Jolicoeur-Martineau 2018)."""
+    return GanLoss(
+        lambda logits, labels: {name: F.softplus(f - logits["real"]) for name, f in logits.items() if name != "real"},
+        lambda logits: F.softplus(logits["real"] - logits["fake"]),
+        paired=True,
+    )
+
+
+@pytest.mark.parametrize("pairs", PAIR_SETS, ids="+".join)
+def test_paired_loss_has_the_logits_of_both_kinds_in_both_steps(pairs: tuple[str, ...]):
+    mixup = DiscriminatorMixup((1,), 1.0, pairs, weights="paper") if pairs else None
+    trainer = build(loss=relativistic(), mixup=mixup)
+    real, fake = real_images(), copy.deepcopy(trainer.generator)(next_noise(trainer)).detach()
+    network = copy.deepcopy(trainer.discriminator)
+    step = trainer.discriminator_step(real)
+    logits = {"fake": network(fake)} | {
+        pair: mixed_logits(network, real, fake, step.plan, slice(i * NUM, (i + 1) * NUM))
+        for i, pair in enumerate(pairs)
+    }
+    loss = sum(F.softplus(f - network(real)).mean() for f in logits.values())
+    assert list(step.terms) == list(logits)
+    torch.testing.assert_close(sum(step.terms.values()), loss)
+    loss.backward()
+    torch.testing.assert_close(gradients(trainer.discriminator), gradients(network), rtol=1e-4, atol=1e-6)
+
+    noise, before = next_noise(trainer), copy.deepcopy(trainer.generator)
+    got, _ = trainer.generator_step(real)
+    expected = F.softplus(trainer.discriminator(real) - trainer.discriminator(before(noise))).mean()
+    torch.testing.assert_close(got, expected.detach())
+    expected.backward()
+    torch.testing.assert_close(gradients(trainer.generator), gradients(before), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", GAN_LOSSES)
+def test_generator_step_runs_the_discriminator_on_real_images_only_where_the_loss_is_paired(loss: str):
+    trainer, seen = build(loss=GAN_LOSSES[loss]), []
+    trainer.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    trainer.generator_step(real_images())
+    assert seen == [2 * NUM if GAN_LOSSES[loss].paired else NUM]
+
+
 def test_learning_rate_decays_to_zero_in_a_line_or_stays():
     for decay, expected in (("linear", [0.4, 0.3, 0.2, 0.1]), ("constant", [0.4] * 4)):
-        trainer = build(lr=0.4, decay=decay, total_steps=4)
+        trainer = build(lr=0.4, decay=decay, total_steps=4, n_dis=2)
         for lr in expected:
             assert trainer.current_lr == pytest.approx(lr)
             trainer.step()
             state = trainer.state_dict()
-            for optimizer in ("generator_optimizer", "discriminator_optimizer"):
-                assert state[optimizer]["param_groups"][0]["lr"] == pytest.approx(lr)
+            for network in ("generator", "discriminator"):
+                assert state[network]["optimizer"]["param_groups"][0]["lr"] == pytest.approx(lr)
         assert trainer.current_lr == pytest.approx(0.0 if decay == "linear" else 0.4)
 
 
@@ -533,14 +633,14 @@ def test_without_an_average_the_generator_itself_is_shown():
 # --- equation 1
 
 
-@pytest.mark.parametrize("loss", GAN_LOSSES)
+@pytest.mark.parametrize("loss", UNARY)
 @pytest.mark.parametrize("stage", [0, 1, 2])
 def test_in_equation_1_the_discriminator_sees_soft_labelled_mixes_alone(loss: str, stage: int):
-    mixup = MixupSettings((stage,), 1.0, ("FR",), clamp=False, labels="soft", generator_sees_mixes=True)
+    mixup = DiscriminatorMixup((stage,), 1.0, ("FR",), clamp=False, labels="soft", generator_sees_mixes=True)
     trainer = build(loss=GAN_LOSSES[loss], mixup=mixup)
     real, fake = real_images(), copy.deepcopy(trainer.generator)(next_noise(trainer)).detach()
     network = copy.deepcopy(trainer.discriminator)
-    record = trainer.discriminator_step(real)
+    record = discriminator_record(trainer, real)
     l_real, l_fake, _ = LOSSES[loss]
     plan = trainer.last_plan
     f = mixed_logits(network, real, fake, plan, slice(NUM))
@@ -549,21 +649,21 @@ def test_in_equation_1_the_discriminator_sees_soft_labelled_mixes_alone(loss: st
     torch.testing.assert_close(record["loss_D/FR"], expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("loss", GAN_LOSSES)
+@pytest.mark.parametrize("loss", UNARY)
 @pytest.mark.parametrize("stage", [0, 1, 2])
 def test_in_equation_1_the_generator_maximises_the_discriminators_loss(loss: str, stage: int):
-    mixup = MixupSettings((stage,), 1.0, ("FR",), clamp=False, labels="soft", generator_sees_mixes=True)
+    mixup = DiscriminatorMixup((stage,), 1.0, ("FR",), clamp=False, labels="soft", generator_sees_mixes=True)
     trainer = build(loss=GAN_LOSSES[loss], mixup=mixup)
     real, noise, before = real_images(), next_noise(trainer), copy.deepcopy(trainer.generator)
-    record = trainer.generator_step(real)
+    got, norm = trainer.generator_step(real)
     l_real, l_fake, _ = LOSSES[loss]
     plan = trainer.last_plan
     f = mixed_logits(trainer.discriminator, real, before(noise), plan, slice(NUM))
     expected = -(plan.lam * l_real(f) + (1 - plan.lam) * l_fake(f)).mean()
-    torch.testing.assert_close(record["loss_G"], expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(got, expected.detach(), rtol=1e-5, atol=1e-6)
     expected.backward()
     torch.testing.assert_close(gradients(trainer.generator), gradients(before), rtol=1e-3, atol=1e-6)
-    assert record["gradient_norm/G"] > 0
+    assert norm > 0
 
 
 # --- resuming, precision, layout, compilation
@@ -573,9 +673,9 @@ def test_in_equation_1_the_generator_maximises_the_discriminators_loss(loss: str
     "options",
     [
         {},
-        {"mixup": MixupSettings((0, 1, 2), 0.5), "ema": 0.9, "decay": "linear", "n_dis": 2},
-        {"penalty": penalty("interpolate", True), "mixup": MixupSettings((1,), 1.0, labels="soft")},
-        {"mixup": MixupSettings((0, 2), 1.0, ("FR",), labels="soft", generator_sees_mixes=True)},
+        {"mixup": DiscriminatorMixup((0, 1, 2), 0.5), "ema": 0.9, "decay": "linear", "n_dis": 2},
+        {"penalties": [penalty("interpolate", True)], "mixup": DiscriminatorMixup((1,), 1.0, labels="soft")},
+        {"mixup": DiscriminatorMixup((0, 2), 1.0, ("FR",), labels="soft", generator_sees_mixes=True)},
     ],
     ids=["plain", "mixup", "penalty", "equation_1"],
 )
@@ -607,7 +707,9 @@ def test_channels_last_gives_the_same_steps(stage: int):
     records, found = [], []
     for memory_format in (torch.contiguous_format, torch.channels_last):
         networks = [network.lay_out(memory_format) for network in (small_generator(), small_discriminator())]
-        trainer = build(*networks, mixup=MixupSettings((stage,), 1.0), penalty=penalty("zero_centred_real", False))
+        trainer = build(
+            *networks, mixup=DiscriminatorMixup((stage,), 1.0), penalties=[penalty("zero_centred_real", False)]
+        )
         records.append(trainer.step())
         found.append((gradients(trainer.discriminator), gradients(trainer.generator)))
     torch.testing.assert_close(records[0], records[1], rtol=1e-4, atol=1e-5)
@@ -624,8 +726,8 @@ def test_bfloat16_losses_are_close_to_float32_and_the_penalty_is_float32(own_ste
 
     records = []
     for bf16 in (False, True):
-        settings = PenaltySettings(spy, 1.0, own_step)
-        trainer = build(bf16=bf16, penalty=settings, mixup=MixupSettings((1,), 1.0))
+        settings = Penalty(spy, 1.0, own_step=own_step)
+        trainer = build(bf16=bf16, penalties=[settings], mixup=DiscriminatorMixup((1,), 1.0))
         dtypes = []
         trainer.discriminator.stages["head"].register_forward_hook(
             lambda _, x, y, dtypes=dtypes: dtypes.append(y.dtype)
@@ -648,7 +750,7 @@ def test_compiled_steps_equal_eager_steps():
     trainers = []
     for compile in (False, True):
         networks = small_generator(resolution=8), small_discriminator(resolution=8)
-        mixup = MixupSettings((0, 1), 1.0)
+        mixup = DiscriminatorMixup((0, 1), 1.0)
         trainers.append(build(*networks, batches=MadeBatches(8), mixup=mixup, compile=compile, lr=1e-4))
     stages = set()
     for step in range(4):

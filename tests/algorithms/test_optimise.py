@@ -1,12 +1,13 @@
 import copy
 import io
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ganmix.algorithms.optimise import Descent, DescentSettings, l1_norm, learning_rate
+from ganmix.algorithms.optimise import Descent, l1_norm, learning_rate
 from ganmix.networks.gan.layers import spectrally_normalise
 
 TOTAL = 10
@@ -27,7 +28,12 @@ def loss_of(network: nn.Module, step: int) -> Tensor:
 
 
 def build(network: nn.Module | None = None, **settings) -> Descent:
-    return Descent(network or make_network(), DescentSettings(**{"lr": 0.3, "decay": "constant", **settings}), TOTAL)
+    network = network or make_network()
+    schedule = {name: settings.pop(name) for name in ("decay", "drops") if name in settings}
+    of_descent = {name: settings.pop(name) for name in ("l1", "l1_of", "ema") if name in settings}
+    sgd = torch.optim.SGD(network.parameters(), 0.3, **{"momentum": 0.9, "nesterov": True, **settings})
+    rate = partial(learning_rate, 0.3, total_steps=TOTAL, **{"decay": "constant", **schedule})
+    return Descent(network, sgd, rate, **of_descent)
 
 
 def descend(descent: Descent, num_steps: int) -> None:
@@ -111,6 +117,26 @@ def test_l1_moves_the_weights_it_names_towards_zero_and_nothing_else(l1_of: str,
 
 def test_l1_norm_is_the_sum_of_absolute_values():
     assert l1_norm([torch.tensor([[1.0, -2.0]]), torch.tensor([[-3.5], [0.0]])]).item() == 6.5
+
+
+def test_step_aside_has_the_last_rate_and_moves_neither_schedule_nor_average():
+    network = nn.Linear(1, 1, bias=False).double()
+    descent = build(network, decay="linear", momentum=0.0, nesterov=False, ema=0.5)
+    descent.step(network.weight.sum())  # of gradient 1
+    average, before = descent.shown_network.weight.item(), network.weight.item()
+    descent.step_aside(network.weight.sum())
+    assert before - network.weight.item() == pytest.approx(0.3, rel=1e-12)
+    assert descent.shown_network.weight.item() == average == before
+    assert descent.steps_done == 1
+    assert descent.current_lr == pytest.approx(0.3 * 0.9)
+
+
+def test_gradient_norm_is_that_of_all_gradients_of_the_last_step():
+    descent = build()
+    descent.network[0].requires_grad_(False)
+    descend(descent, 2)
+    squares = [p.grad.square().sum() for p in descent.network.parameters() if p.requires_grad]
+    torch.testing.assert_close(descent.gradient_norm(), torch.stack(squares).sum().sqrt(), **EXACT)
 
 
 def test_moving_average_follows_its_closed_form_with_the_running_statistics():

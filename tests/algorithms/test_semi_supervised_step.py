@@ -17,17 +17,17 @@ from made_trainings import (
     image_batches,
     mix,
     mixed_logits,
+    sgd_descent,
     small_network,
     state,
     through_a_file,
 )
 from torch import Tensor, nn
 
-from ganmix.algorithms.optimise import Descent, DescentSettings
+from ganmix.algorithms.classifier_pass import ClassifierPass
 from ganmix.algorithms.semi_supervised import SemiSupervisedTrainer, fixed_statistics, ramp_up
-from ganmix.algorithms.supervised import ClassifierPass, MixupSettings
 from ganmix.data import BatchOrder, ImageBatches, augment
-from ganmix.mixup import MixPlan, classifier_plan
+from ganmix.mixup import ClassifierMixup, MixPlan
 from ganmix.networks.classifier import Classifier
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}  # weights in float64, logits in float32
@@ -45,12 +45,12 @@ def build(network: Classifier | None = None, **options) -> SemiSupervisedTrainer
         ClassifierPass(network, noise=noise, generator=drawing),
         options.pop("labelled", None) or MadeBatches(7),
         options.pop("unlabelled", None) or MadeBatches(8, num=NUM + 3, labelled=False),
-        Descent(network, DescentSettings(**{"lr": LR, "decay": "constant", **descent}), total_steps=10),
+        sgd_descent(network, **descent),
         generator=drawing,
         plan_generator=generator(PLAN_SEED),
         **{
-            "mixup": MixupSettings((0, 1, 2), 0.1),
-            "unlabelled_mixup": MixupSettings((0, 1, 2), 2.0),
+            "mixup": ClassifierMixup((0, 1, 2), 0.1),
+            "unlabelled_mixup": ClassifierMixup((0, 1, 2), 2.0),
             "weight": 5.0,
             "ramp_steps": RAMP_STEPS,
             **options,
@@ -68,13 +68,13 @@ def build_with_images(network: Classifier, **options) -> SemiSupervisedTrainer:
 
 def watch(trainer: SemiSupervisedTrainer) -> list[tuple[Tensor, MixPlan | None]]:
     """The inputs and plans of all passes from now on, in order."""
-    passes, original = [], trainer._pass.logits
+    passes, original = [], trainer.network_pass.logits
 
     def logits(inputs: Tensor, plan: MixPlan | None) -> Tensor:
         passes.append((inputs, plan))
         return original(inputs, plan)
 
-    trainer._pass.logits = logits
+    trainer.network_pass.logits = logits
     return passes
 
 
@@ -84,16 +84,16 @@ def watch(trainer: SemiSupervisedTrainer) -> list[tuple[Tensor, MixPlan | None]]
 @pytest.mark.parametrize(
     ("mixup", "unlabelled_mixup"),
     [
-        (MixupSettings((0, 1, 2), 0.1), MixupSettings((0, 1, 2), 2.0)),
-        (MixupSettings((0,), 1.0), MixupSettings((0,), 1.0)),  # algorithm 3
-        (None, MixupSettings((1, 3), 1.0, "sample")),
+        (ClassifierMixup((0, 1, 2), 0.1), ClassifierMixup((0, 1, 2), 2.0)),
+        (ClassifierMixup((0,), 1.0), ClassifierMixup((0,), 1.0)),  # algorithm 3
+        (None, ClassifierMixup((1, 3), 1.0, "sample")),
     ],
     ids=["algorithm_1", "algorithm_3", "labelled_as_they_are"],
 )
 @pytest.mark.parametrize("batch_norm", STATISTICS)
 @pytest.mark.parametrize("targets", ["softmax", "logits"])
 def test_steps_are_those_of_algorithm_1_written_out(
-    targets: str, batch_norm: str, mixup: MixupSettings | None, unlabelled_mixup: MixupSettings
+    targets: str, batch_norm: str, mixup: ClassifierMixup | None, unlabelled_mixup: ClassifierMixup
 ):
     noise, weight, num_steps = 0.1, 5.0, 5
     options = {"mixup": mixup, "unlabelled_mixup": unlabelled_mixup, "noise": noise, "weight": weight}
@@ -107,24 +107,20 @@ def test_steps_are_those_of_algorithm_1_written_out(
     def noisy(images: Tensor) -> Tensor:
         return images + noise * torch.randn(images.shape, generator=draw_noise)
 
-    def plan_of(settings: MixupSettings, num: int) -> MixPlan:
-        how = {"stages": settings.stages, "alpha": settings.alpha, "lam_per": settings.lam_per}
-        return classifier_plan(num, generator=draw_plan, **how)
-
     for k in range(num_steps):
         x_i, y_i = labelled.next()
         x_i, y_i = noisy(x_i), torch.eye(K, dtype=torch.float64)[y_i]
         if mixup is None:
             supervised = F.cross_entropy(network(x_i), y_i)
         else:
-            plan = plan_of(mixup, len(x_i))
+            plan = mixup.plan(len(x_i), draw_plan)
             logits = mixed_logits(network, x_i, plan.stage, plan.b, plan.lam)
             supervised = F.cross_entropy(logits, mix(y_i, plan.b, plan.lam))
         x_j, _ = unlabelled.next()
         x_j = noisy(x_j)
         teacher = copy.deepcopy(network).train(batch_norm == "batch")
         y_j = outputs(teacher(x_j)).detach()
-        plan = plan_of(unlabelled_mixup, len(x_j))
+        plan = unlabelled_mixup.plan(len(x_j), draw_plan)
         y_hat = outputs(mixed_logits(network, x_j, plan.stage, plan.b, plan.lam))
         consistency = ((y_hat - mix(y_j, plan.b, plan.lam)) ** 2).sum() / (len(x_j) * K)
         pi = weight * math.exp(-5 * (1 - min(1, k / RAMP_STEPS)) ** 2)
@@ -148,14 +144,14 @@ def test_steps_are_those_of_algorithm_1_written_out(
 
 def test_pseudo_labels_get_no_gradient():
     trainer = build()
-    required, original = [], trainer._pass.logits
+    required, original = [], trainer.network_pass.logits
 
     def logits(inputs: Tensor, plan: MixPlan | None) -> Tensor:
         result = original(inputs, plan)
         required.append(result.requires_grad)
         return result
 
-    trainer._pass.logits = logits
+    trainer.network_pass.logits = logits
     trainer.step()
     assert required == [True, False, True]
 
@@ -184,7 +180,7 @@ def test_pseudo_labels_are_of_the_very_inputs_that_are_mixed():
 
 def test_plans_of_labelled_and_unlabelled_images_are_independent():
     num_steps = 90
-    trainer = build(mixup=MixupSettings((0, 1, 2), 1.0), unlabelled_mixup=MixupSettings((0, 1, 2), 1.0))
+    trainer = build(mixup=ClassifierMixup((0, 1, 2), 1.0), unlabelled_mixup=ClassifierMixup((0, 1, 2), 1.0))
     trainer.descent.step = lambda loss: None  # the plans alone matter
     passes = watch(trainer)
     for _ in range(num_steps):
@@ -201,7 +197,9 @@ def test_plans_of_labelled_and_unlabelled_images_are_independent():
 
 @pytest.mark.parametrize(("labelled_alpha", "unlabelled_alpha"), [(1e-3, 1e4), (1e4, 1e-3)])
 def test_each_batch_is_mixed_with_its_own_alpha(labelled_alpha: float, unlabelled_alpha: float):
-    trainer = build(mixup=MixupSettings((0,), labelled_alpha), unlabelled_mixup=MixupSettings((1,), unlabelled_alpha))
+    trainer = build(
+        mixup=ClassifierMixup((0,), labelled_alpha), unlabelled_mixup=ClassifierMixup((1,), unlabelled_alpha)
+    )
     passes = watch(trainer)
     for _ in range(5):
         trainer.step()

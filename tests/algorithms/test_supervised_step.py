@@ -13,15 +13,17 @@ from made_trainings import (
     image_batches,
     mix,
     mixed_logits,
+    sgd_descent,
     small_network,
     state,
     through_a_file,
 )
 from torch import Tensor
 
-from ganmix.algorithms.optimise import Descent, DescentSettings
-from ganmix.algorithms.supervised import ClassifierPass, MixupSettings, SupervisedTrainer, cutmix
-from ganmix.mixup import classifier_plan
+from ganmix.algorithms.classifier_pass import ClassifierPass
+from ganmix.algorithms.supervised import SupervisedTrainer, cutmix
+from ganmix.losses import CLASSIFICATION_LOSSES
+from ganmix.mixup import ClassifierMixup
 from ganmix.networks.classifier import CLASSIFIERS, Classifier
 from ganmix.networks.classifier.prepare import Normalise
 
@@ -35,12 +37,14 @@ def build(network: Classifier | None = None, *, mixup=None, cutmix_alpha=None, b
     network = network or small_network().double()
     drawing = generator(2)
     of_pass = {name: options.pop(name) for name in PASS_OPTIONS if name in options}
+    if "loss" in of_pass:
+        of_pass["loss_function"] = CLASSIFICATION_LOSSES[of_pass.pop("loss")]
     return SupervisedTrainer(
         ClassifierPass(network, generator=drawing, **{"noise": 0.0, **of_pass}),
         batches or MadeBatches(),
-        Descent(network, DescentSettings(**{"lr": LR, "decay": "constant", **options}), total_steps=10),
+        sgd_descent(network, **options),
         mixup=mixup,
-        cutmix_alpha=cutmix_alpha,
+        cutmix=cutmix(cutmix_alpha, K) if cutmix_alpha else None,
         generator=drawing,
         plan_generator=generator(PLAN_SEED),
     )
@@ -81,11 +85,11 @@ def one_hot(labels: Tensor) -> Tensor:
 @pytest.mark.parametrize("lam_per", ["batch", "sample"])
 @pytest.mark.parametrize("stages", [(0,), (2,), (4,), (0, 1, 3)], ids=str)
 def test_steps_are_those_of_algorithm_2_written_out(stages: tuple[int, ...], lam_per: str):
-    trainer = build(mixup=MixupSettings(stages, 2.0, lam_per), weight_decay=0.01)
+    trainer = build(mixup=ClassifierMixup(stages, 2.0, lam_per), weight_decay=0.01)
     textbook, draw = Textbook(trainer, weight_decay=0.01), generator(PLAN_SEED)
     for _ in range(4):
         images, labels = textbook.batches.next()
-        plan = classifier_plan(NUM, stages=stages, alpha=2.0, generator=draw, lam_per=lam_per)
+        plan = ClassifierMixup(stages, 2.0, lam_per).plan(NUM, draw)
         logits = mixed_logits(textbook.network, images, plan.stage, plan.b, plan.lam)
         loss = soft_cross_entropy(logits, mix(one_hot(labels), plan.b, plan.lam))
         textbook.descend(loss)
@@ -98,11 +102,11 @@ def test_steps_are_those_of_algorithm_2_written_out(stages: tuple[int, ...], lam
 
 
 def test_input_mixup_is_training_on_images_and_labels_mixed_beforehand():
-    trainer = build(mixup=MixupSettings((0,), 1.0))
+    trainer = build(mixup=ClassifierMixup((0,), 1.0))
     textbook, draw = Textbook(trainer), generator(PLAN_SEED)
     for _ in range(3):
         images, labels = textbook.batches.next()
-        plan = classifier_plan(NUM, stages=[0], alpha=1.0, generator=draw)
+        plan = ClassifierMixup([0], 1.0).plan(NUM, draw)
         logits = textbook.network(mix(images, plan.b, plan.lam))
         lam = plan.lam.double()
         textbook.descend(lam * F.cross_entropy(logits, labels) + (1 - lam) * F.cross_entropy(logits, labels[plan.b]))
@@ -127,22 +131,22 @@ def test_without_mixup_steps_are_those_of_cross_entropy(label_smoothing: float):
 
 
 def test_smoothed_labels_are_mixed_like_others():
-    trainer = build(mixup=MixupSettings((1,), 1.0), label_smoothing=0.2)
+    trainer = build(mixup=ClassifierMixup((1,), 1.0), label_smoothing=0.2)
     textbook = Textbook(trainer)
     images, labels = textbook.batches.next()
-    plan = classifier_plan(NUM, stages=[1], alpha=1.0, generator=generator(PLAN_SEED))
+    plan = ClassifierMixup([1], 1.0).plan(NUM, generator(PLAN_SEED))
     logits = mixed_logits(textbook.network, images, 1, plan.b, plan.lam)
     loss_a, loss_b = (F.cross_entropy(logits, y, label_smoothing=0.2) for y in (labels, labels[plan.b]))
     expected = plan.lam * loss_a + (1 - plan.lam) * loss_b
     torch.testing.assert_close(trainer.step()["loss"].double(), expected.detach(), **CLOSE)
 
 
-@pytest.mark.parametrize("mixup", [None, MixupSettings((1,), 1.0)], ids=["plain", "mixup"])
-def test_the_authors_loss_is_that_of_each_softmax_output(mixup: MixupSettings | None):
+@pytest.mark.parametrize("mixup", [None, ClassifierMixup((1,), 1.0)], ids=["plain", "mixup"])
+def test_the_authors_loss_is_that_of_each_softmax_output(mixup: ClassifierMixup | None):
     trainer = build(mixup=mixup, loss="binary_cross_entropy")
     textbook = Textbook(trainer)
     images, labels = textbook.batches.next()
-    plan = classifier_plan(NUM, stages=[1], alpha=1.0, generator=generator(PLAN_SEED))
+    plan = ClassifierMixup([1], 1.0).plan(NUM, generator(PLAN_SEED))
     partner, lam = (plan.b, plan.lam) if mixup else (torch.arange(NUM), torch.tensor(1.0))
     p = mixed_logits(textbook.network, images, 1, partner, lam).softmax(1)
     textbook.descend(F.binary_cross_entropy(p, mix(one_hot(labels), partner, lam)))
@@ -153,7 +157,7 @@ def test_the_authors_loss_is_that_of_each_softmax_output(mixup: MixupSettings | 
 @pytest.mark.parametrize("block_gradients", [False, True])
 @pytest.mark.parametrize("stage", STAGES)
 def test_blocked_gradients_leave_the_weights_below_the_mix_alone(stage: int, block_gradients: bool):
-    trainer = build(mixup=MixupSettings((stage,), 1.0, block_gradients=block_gradients))
+    trainer = build(mixup=ClassifierMixup((stage,), 1.0, block_gradients=block_gradients))
     network = trainer.descent.network
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     trainer.step()
@@ -166,7 +170,7 @@ def test_blocked_gradients_leave_the_weights_below_the_mix_alone(stage: int, blo
 
 def test_layers_below_a_blocked_mix_feel_neither_momentum_nor_weight_decay():
     trainer = build(weight_decay=0.1)
-    network, optimizer = trainer.descent.network, trainer.descent._optimizer
+    network, optimizer = trainer.descent.network, trainer.descent.optimizer
 
     def below() -> list[Tensor]:
         return list(network.stages["conv1"].parameters())
@@ -175,7 +179,7 @@ def test_layers_below_a_blocked_mix_feel_neither_momentum_nor_weight_decay():
     before, momenta = ([t.clone() for t in below()], [optimizer.state[p]["momentum_buffer"].clone() for p in below()])
     assert all(momentum.any() for momentum in momenta)
     for block_gradients in (True, False):
-        trainer.mixup = MixupSettings((1,), 1.0, block_gradients=block_gradients)
+        trainer.mixup = ClassifierMixup((1,), 1.0, block_gradients=block_gradients)
         trainer.step()
         assert all(torch.equal(*pair) for pair in zip(below(), before, strict=True)) is block_gradients
         momentum_is_old = [
@@ -276,10 +280,10 @@ def test_without_noise_inputs_are_the_prepared_images_and_nothing_is_drawn():
 
 def test_prepared_images_are_what_is_mixed_and_trained_on():
     prepare = Normalise(torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.2, 0.3, 0.4]))
-    trainer = build(small_network(prepare=prepare).double(), mixup=MixupSettings((0,), 1.0))
+    trainer = build(small_network(prepare=prepare).double(), mixup=ClassifierMixup((0,), 1.0))
     textbook = Textbook(trainer)
     images, labels = textbook.batches.next()
-    plan = classifier_plan(NUM, stages=[0], alpha=1.0, generator=generator(PLAN_SEED))
+    plan = ClassifierMixup([0], 1.0).plan(NUM, generator(PLAN_SEED))
     logits = mixed_logits(textbook.network, textbook.network.prepare(images), 0, plan.b, plan.lam)
     expected = soft_cross_entropy(logits, mix(one_hot(labels), plan.b, plan.lam))
     torch.testing.assert_close(trainer.step()["loss"].double(), expected.detach(), **CLOSE)
@@ -288,7 +292,7 @@ def test_prepared_images_are_what_is_mixed_and_trained_on():
 def test_bfloat16_leaves_weights_logits_and_losses_float32_and_is_close_to_it():
     records = []
     for bf16 in (False, True):
-        trainer = build_with_images(small_network(), mixup=MixupSettings((1,), 1.0), bf16=bf16)
+        trainer = build_with_images(small_network(), mixup=ClassifierMixup((1,), 1.0), bf16=bf16)
         records.append([trainer.step()["loss"] for _ in range(3)])
         network = trainer.descent.network
         assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in network.state_dict().values())
@@ -309,8 +313,8 @@ def test_bfloat16_leaves_weights_logits_and_losses_float32_and_is_close_to_it():
     "options",
     [
         {"noise": 0.1},
-        {"mixup": MixupSettings((0, 1, 2), 2.0), "ema": 0.9, "decay": "cosine", "noise": 0.1},
-        {"mixup": MixupSettings((0, 2), 0.5, "sample", block_gradients=True), "l1": 1e-3, "weight_decay": 1e-3},
+        {"mixup": ClassifierMixup((0, 1, 2), 2.0), "ema": 0.9, "decay": "cosine", "noise": 0.1},
+        {"mixup": ClassifierMixup((0, 2), 0.5, "sample", block_gradients=True), "l1": 1e-3, "weight_decay": 1e-3},
         {"cutmix_alpha": 1.0, "label_smoothing": 0.1, "decay": "linear"},
     ],
     ids=["plain", "mixup", "blocked", "cutmix"],

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ganmix.algorithms.gan import GanTrainer, MixupSettings
-from ganmix.algorithms.optimise import Descent, DescentSettings
-from ganmix.algorithms.supervised import ClassifierPass, SupervisedTrainer
-from ganmix.algorithms.supervised import MixupSettings as ClassifierMixup
+from ganmix.algorithms.classifier_pass import ClassifierPass
+from ganmix.algorithms.gan import GanSettings, GanTrainer
+from ganmix.algorithms.optimise import Descent
+from ganmix.algorithms.supervised import SupervisedTrainer
 from ganmix.benchmark.textbook import PLAIN, TextbookClassifierTrainer, TextbookGanTrainer, mix, numpy_draw, plain_copy
 from ganmix.benchmark.timing import gflop
-from ganmix.losses import GAN_LOSSES
-from ganmix.mixup import MixPlan
+from ganmix.losses import CLASSIFICATION_LOSSES, GAN_LOSSES
+from ganmix.mixup import ClassifierMixup, DiscriminatorMixup, MixPlan
 from ganmix.networks import Staged
 from ganmix.networks.classifier import CLASSIFIERS, Classifier
 from ganmix.networks.gan import DISCRIMINATORS, GENERATORS
@@ -129,16 +129,13 @@ def make_trainers():
     """Our trainer and the textbook's, of equal networks and equal noise, in float64 up to the logits."""
     torch.set_default_dtype(torch.float64)
 
-    def make(name: str, loss: str, mixup: MixupSettings | None) -> tuple[GanTrainer, TextbookGanTrainer, Tensor]:
+    def make(name: str, loss: str, mixup: DiscriminatorMixup | None) -> tuple[GanTrainer, TextbookGanTrainer, Tensor]:
         networks = build("generator", name), build("discriminator", name)
         textbook = TextbookGanTrainer(*networks, GAN_LOSSES[loss], lr=1e-3, betas=(0.0, 0.9))
         ours = GanTrainer(
             *networks,
             None,
-            noise_size=5,
-            loss=GAN_LOSSES[loss],
-            mixup=mixup,
-            total_steps=1,
+            GanSettings(noise_size=5, loss=GAN_LOSSES[loss], mixup=mixup, total_steps=1),
             noise_generator=torch.Generator().manual_seed(3),
             plan_generator=torch.Generator().manual_seed(4),
         )
@@ -153,12 +150,12 @@ def make_trainers():
 @pytest.mark.parametrize("stage", [0, 2])
 @pytest.mark.parametrize("pairs", [(), ("FR",), ("FR", "FF")], ids="+".join)
 def test_discriminator_step_equals_ours(make_trainers, name: str, loss: str, stage: int, pairs: tuple[str, ...]):
-    mixup = MixupSettings(stages=(stage,), alpha=1.0, pairs=pairs, weights="paper") if pairs else None
+    mixup = DiscriminatorMixup(stages=(stage,), alpha=1.0, pairs=pairs, weights="paper") if pairs else None
     ours, textbook, noise = make_trainers(name, loss, mixup)
     real = batch("discriminator")
-    record = ours.discriminator_step(real)
-    got = textbook.discriminator_step(real, noise, ours.last_plan)
-    terms = [value for key, value in record.items() if key.startswith("loss_D/")]
+    step = ours.discriminator_step(real)
+    got = textbook.discriminator_step(real, noise, step.plan)
+    terms = step.terms.values()
     assert len(terms) == 2 + len(pairs)
     torch.testing.assert_close(sum(terms), got.float(), rtol=1e-6, atol=1e-6)
     expected = gradients(textbook.discriminator)
@@ -170,8 +167,8 @@ def test_discriminator_step_equals_ours(make_trainers, name: str, loss: str, sta
 @pytest.mark.parametrize("loss", GAN_LOSSES)
 def test_generator_step_equals_ours(make_trainers, name: str, loss: str):
     ours, textbook, noise = make_trainers(name, loss, None)
-    record = ours.generator_step(batch("discriminator"))
-    torch.testing.assert_close(record["loss_G"], textbook.generator_step(noise).float(), rtol=1e-6, atol=1e-6)
+    loss, _ = ours.generator_step(batch("discriminator"))
+    torch.testing.assert_close(loss, textbook.generator_step(noise).float(), rtol=1e-6, atol=1e-6)
     expected = gradients(textbook.generator)
     assert expected.keys() == dict(ours.generator.named_parameters()).keys()
     torch.testing.assert_close(gradients(ours.generator), expected, rtol=1e-5, atol=1e-7)
@@ -198,10 +195,12 @@ def test_classifier_step_equals_ours_with_the_same_draw(name: str, stage: int | 
     network = build_classifier(name)
     textbook = TextbookClassifierTrainer(network.lay_out(torch.channels_last), **SGD)
     images, labels = batch("classifier", 8), torch.tensor([0, 3, 1, 2, 3, 0])
-    descent = Descent(network, DescentSettings(decay="constant", **SGD), total_steps=1)
+    descent = Descent(network, torch.optim.SGD(network.parameters(), **SGD), lambda step: SGD["lr"])
     generator = torch.Generator().manual_seed(0)
     ours = SupervisedTrainer(
-        ClassifierPass(network, noise=0.0, generator=generator, loss="binary_cross_entropy"),
+        ClassifierPass(
+            network, noise=0.0, generator=generator, loss_function=CLASSIFICATION_LOSSES["binary_cross_entropy"]
+        ),
         OneBatch(images, labels),
         descent,
         mixup=None if stage is None else ClassifierMixup(stages=(stage,), alpha=2.0),

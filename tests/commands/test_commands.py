@@ -171,7 +171,7 @@ print("slow:", *sorted(slow))
         done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "slow:", call
         if call == calls[0]:
-            for key in ("run.seed", "generator.width", "training.n_dis", "penalty.weight", "evaluation.num_fake"):
+            for key in ("run.seed", "generator.width", "training.n_dis", "penalties.N.weight", "evaluation.num_fake"):
                 assert f"\n{key} " in done.stdout
 
 

@@ -55,7 +55,7 @@ def make_run(folder, text):
             network(torch.randn(64, 8))
     network.eval()
     identity = identity_of(config).state_dict()
-    state = {"identity": identity, "algorithm": {"generator": network.state_dict(), "steps_done": 6}}
+    state = {"identity": identity, "algorithm": {"generator": {"network": network.state_dict(), "steps_done": 6}}}
     save_checkpoint(folder / "checkpoints" / "latest.pt", state)
     return folder, network
 

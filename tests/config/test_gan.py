@@ -15,7 +15,7 @@ discriminator: {name: conv}
 loss: {name: non_saturating}
 training: {steps: 1}
 """
-PENALTY = "penalty={name: zero_centred_real, weight: 1, of: sigmoid}"
+PENALTY = "penalties=[{name: zero_centred_real, weight: 1, of: sigmoid}]"
 EQUATION_1 = "mixup={pairs: [FR], labels: soft, generator_sees_mixes: true, clamp: false}"
 
 
@@ -76,9 +76,9 @@ def test_equation_1_needs_the_cross_entropy(loss, problems, read):
 @pytest.mark.parametrize("loss", ["hinge", "wasserstein"])
 def test_penalty_of_the_sigmoid_needs_logits_that_are_log_odds(loss, problems, read):
     (problem,) = problems(f"loss.name={loss}", PENALTY)
-    assert problem.startswith("penalty.of=sigmoid needs loss non_saturating")
-    assert read(PENALTY).penalty.of == "sigmoid"
-    assert read(f"loss.name={loss}", PENALTY.replace("sigmoid", "logit")).penalty.of == "logit"
+    assert problem.startswith("penalties.0.of=sigmoid needs loss non_saturating")
+    assert read(PENALTY).penalties[0].of == "sigmoid"
+    assert read(f"loss.name={loss}", PENALTY.replace("sigmoid", "logit")).penalties[0].of == "logit"
 
 
 def test_soft_labels_need_fakes_mixed_with_reals(problems, read):
@@ -124,3 +124,15 @@ def test_row_of_the_paper_has_its_scores_and_spreads_of_these_only(problems, rea
     assert problem == "paper: spreads needs a value for each of its scores, and has none for FID"
     (problem,) = problems("paper={table: Table 6, row: a, values: {IS: 0}}")
     assert problem == "paper.values.IS: expected a number greater than 0, got 0"
+
+
+def test_an_item_of_the_penalties_is_overridden_and_its_problems_are_at_its_keys(read, problems):
+    both = "penalties=[{name: zero_centred_real, weight: 1}, {name: interpolate, weight: 10, every: 4}]"
+    assert [penalty.weight for penalty in read(both, "penalties.1.weight=3").penalties] == [1, 3]
+    assert read(both).penalties[1].every == 4
+    (problem,) = problems(both, "penalties.1.evry=4")
+    assert problem.startswith("penalties.1.evry: unknown key; did you mean 'every'?")
+    (problem,) = problems(both, "penalties.0.weight=0")
+    assert problem == "penalties.0.weight: expected a number greater than 0, got 0"
+    (problem,) = problems("penalties=[{name: r1, weight: 1}]")
+    assert problem.startswith("penalties.0.name: expected 'zero_centred_real' or 'interpolate', got 'r1'")

@@ -209,6 +209,15 @@ def test_override_into_a_missing_section_creates_it(tmp_path: Path, text: str):
     assert read(tmp_path, text, "mixup.alpha=0.3").mixup == Mixup(alpha=0.3)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "betas"),
+    [(["training.betas.1=0.5"], (0.25, 0.5)), (["training.betas=[0.5, 1]", "training.betas.0=0.125"], (0.125, 1.0))],
+)
+def test_override_of_an_item_leaves_the_rest_of_its_list_alone(tmp_path: Path, overrides: list[str], betas):
+    text = GOOD + "  betas: [0.25, 0.75]\n"
+    assert read(tmp_path, text, *overrides).training.betas == betas
+
+
 def test_problem_of_a_section_made_by_an_override_is_at_the_override(tmp_path: Path):
     assert problems(tmp_path, GOOD + "critic: null\n", "critic.name=dcgan") == [
         "command line 'critic.name=dcgan': critic: missing key 'depth'"

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganmix.losses import PENALTIES
+from ganmix.losses import PENALTIES, Penalty
 
 # the options of each; a new penalty without options needs no line here
 OPTIONS = {"zero_centred_real": [{"of": "logit"}, {"of": "sigmoid"}]}
@@ -152,3 +152,13 @@ def test_interpolated_points_are_uniform_and_come_from_the_generator():
     assert not torch.equal(points[0], points[2])
     expected = torch.linspace(0, 1, 4000)
     torch.testing.assert_close(points[0].sort().values, expected, rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize(("every", "factor"), [(1, 0.25), (4, 1.0)])
+def test_lazy_penalty_weighs_as_many_times_as_much_as_the_steps_that_lack_it(every: int, factor: float):
+    def function(*images: Tensor, generator: torch.Generator) -> Tensor:
+        return sum(images)
+
+    images = randn(3)
+    got = Penalty(function, 0.25, every)(*images, torch.Generator())
+    torch.testing.assert_close(got, factor * images.sum(), rtol=1e-12, atol=0)

@@ -1,6 +1,7 @@
 import copy
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from made_classifiers import make_classifier
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ganmix.mixup import MixPlan, discriminator_plan
+from ganmix.mixup import DiscriminatorMixup, MixPlan
 from ganmix.networks import Staged, is_affine, resolve_stages, staged
 from ganmix.networks.classifier import CLASSIFIERS
 from ganmix.networks.gan import DISCRIMINATORS, GENERATORS
@@ -39,7 +40,8 @@ def batch(role: str, num: int = 6) -> Tensor:
 
 def draw_plan(stage: int, num: int = 6, **options) -> MixPlan:
     generator = torch.Generator().manual_seed(2)
-    return discriminator_plan(num // 2, num // 2, stages=[stage], alpha=2.0, generator=generator, **options)
+    plan = DiscriminatorMixup(stages=[stage], alpha=2.0).plan(num // 2, generator)
+    return replace(plan, **options)
 
 
 def run_stages(network: Staged, x: Tensor, start: int) -> Tensor:

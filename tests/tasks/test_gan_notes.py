@@ -14,7 +14,7 @@ device: {name: cpu}
 """
 SOFT = "mixup={labels: soft, pairs: [FR]}"
 EQUATION_1 = "mixup={labels: soft, pairs: [FR], generator_sees_mixes: true}"
-PENALTY = "penalty={name: interpolate, weight: 10}"
+PENALTY = "penalties=[{name: interpolate, weight: 10}]"
 CLAMPED, BOTH = "note: mixup.clamp keeps lambda at most 1/2", "note: the penalty and discriminator.spectral_norm both"
 
 

@@ -32,7 +32,7 @@ data: {name: digits}
 generator: {name: conv, z: 8, width: 4}
 discriminator: {name: conv, width: 4}
 loss: {name: hinge}
-penalty: {name: zero_centred_real, weight: 0.1}
+penalties: [{name: zero_centred_real, weight: 0.1}]
 mixup: {alpha: 0.2, stages: [0, 1]}
 training: {steps: 6, batch_size: 16, n_dis: 2, lr: 2.0e-3, ema: 0.9}
 logging: {scalars_every: 2, images_every: 3, checkpoint_every: 2}
@@ -71,6 +71,11 @@ def finished(workplace):
 @pytest.fixture
 def copy(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "copy")
+
+
+def weights(state):
+    """G's, their average and D's, of an algorithm's state."""
+    return [state["generator"]["network"], state["generator"]["ema"], state["discriminator"]["network"]]
 
 
 def algorithm(folder, name="latest.pt"):
@@ -282,7 +287,7 @@ def test_events_are_readable(finished):
 
 
 def test_only_a_run_with_a_penalty_or_mixup_records_them(tmp_path):
-    assert train(f"run.dir={tmp_path}", "penalty=null", "mixup=null", "evaluation=null", "training.steps=2") == 0
+    assert train(f"run.dir={tmp_path}", "penalties=[]", "mixup=null", "evaluation=null", "training.steps=2") == 0
     (line,) = read_lines(tmp_path / "metrics.jsonl")
     absent = {"loss_D/penalty", "loss_D/FR", "loss_D/FF", "logit/FR", "logit/FF", "mix/stage"}
     assert line.keys() - {"step"} == SCALARS - absent
@@ -295,9 +300,9 @@ def test_watching_and_scoring_change_nothing(finished, tmp_path):
     assert train(f"run.dir={tmp_path}", *seldom, "logging.checkpoint_every=1000") == 0
     assert not (tmp_path / "scores.jsonl").exists()
     watched, alone = algorithm(finished), algorithm(tmp_path)
-    for part in ("generator", "discriminator", "ema"):
-        assert watched[part].keys() == alone[part].keys()
-        assert [name for name in alone[part] if not torch.equal(watched[part][name], alone[part][name])] == []
+    for of_watched, of_alone in zip(weights(watched), weights(alone), strict=True):
+        assert of_watched.keys() == of_alone.keys()
+        assert [name for name in of_alone if not torch.equal(of_watched[name], of_alone[name])] == []
     for part in ("noise_generator", "plan_generator"):
         assert torch.equal(watched[part], alone[part])
 
@@ -364,9 +369,9 @@ def with_nan_at_step(step):
 
     def generator(logits):
         calls.append(None)
-        return -logits * (torch.nan if len(calls) == step else 1)
+        return -logits["fake"] * (torch.nan if len(calls) == step else 1)
 
-    return GanLoss(GAN_LOSSES["hinge"].real, GAN_LOSSES["hinge"].fake, generator)
+    return GanLoss(GAN_LOSSES["hinge"].discriminator, generator)
 
 
 def test_divergence_names_term_step_and_last_good_checkpoint(tmp_path, monkeypatch, capsys):
@@ -377,7 +382,7 @@ def test_divergence_names_term_step_and_last_good_checkpoint(tmp_path, monkeypat
     assert last == f"diverged: loss_G is nan at step 3; the last good checkpoint is {latest}"
     state = algorithm(tmp_path)
     assert state["steps_done"] == 2
-    assert all(tensor.isfinite().all() for tensor in state["generator"].values())
+    assert all(tensor.isfinite().all() for tensor in state["generator"]["network"].values())
     assert [line["step"] for line in read_lines(tmp_path / "metrics.jsonl")] == [2]
 
 
@@ -548,6 +553,10 @@ def test_another_runs_checkpoint_is_not_taken(copy, tmp_path, capsys, case):
     assert snapshot(copy) == before
 
 
+def shortened(weights):
+    return {name: tensor[:1] for name, tensor in weights.items() if tensor.ndim}
+
+
 MALFORMED = {
     "a list": lambda state: [1],
     "a short random state": with_algorithm(noise_generator=torch.zeros(3, dtype=torch.uint8)),
@@ -556,7 +565,7 @@ MALFORMED = {
         "algorithm": {name: part for name, part in state["algorithm"].items() if name != "discriminator"},
     },
     "weights of another shape": lambda state: with_algorithm(
-        generator={name: tensor[:1] for name, tensor in state["algorithm"]["generator"].items() if tensor.ndim}
+        generator=state["algorithm"]["generator"] | {"network": shortened(state["algorithm"]["generator"]["network"])}
     )(state),
 }
 
@@ -580,8 +589,7 @@ def test_a_run_with_a_damaged_checkpoint_ends_as_if_it_were_whole(finished, copy
     said = capsys.readouterr().err
     assert f"warning: {latest}: not a readable checkpoint (it is damaged" in said
     assert "resumed at step 4" in said
-    for part in ("generator", "discriminator", "ema"):
-        torch.testing.assert_close(algorithm(copy)[part], algorithm(finished)[part], rtol=0, atol=0)
+    torch.testing.assert_close(weights(algorithm(copy)), weights(algorithm(finished)), rtol=0, atol=0)
     assert read_scores(copy) == read_scores(finished)
     assert (copy / "checkpoints" / "latest.pt.damaged").read_bytes() == content
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ganmix.evaluation.gan.extractors import SHIPPED, get_extractor
-from ganmix.mixup import MixPlan, classifier_plan
+from ganmix.mixup import ClassifierMixup, MixPlan
 from ganmix.networks.classifier import CLASSIFIERS, PREPARATIONS, Classifier, prepare_for
 from ganmix.networks.classifier.files import classifier_file, load_classifier
 from ganmix.networks.classifier.layers import BasicBlock, Dropout
@@ -28,7 +28,7 @@ def num_parameters(network: nn.Module) -> int:
 
 def draw_plan(stage: int, num: int = 6, **options) -> MixPlan:
     generator = torch.Generator().manual_seed(2)
-    return classifier_plan(num, stages=[stage], alpha=2.0, generator=generator, **options)
+    return ClassifierMixup(stages=[stage], alpha=2.0, **options).plan(num, generator)
 
 
 # --- what holds for each
