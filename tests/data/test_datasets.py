@@ -302,7 +302,7 @@ def test_folder_without_permission_is_named(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("cifar",), "name must be one of digits, fashion_mnist, mnist, cifar10, cifar100, svhn, got 'cifar'"),
+        (("cifar",), f"name must be one of {', '.join(DATASETS)}, got 'cifar'"),
         (("digits", "tset"), "split must be one of train, test, got 'tset'"),
     ],
 )

@@ -47,7 +47,7 @@ def test_the_config_knows_the_protocols_and_their_parts():
 def test_small_takes_the_classifier_shipped_for_the_data_set_or_inception():
     found = {dataset: choose_parts("small", dataset, {})[1].extractor for dataset in [*DATASETS, "folder"]}
     assert found == {
-        **dict.fromkeys(("mnist", "cifar10", "cifar100", "svhn", "folder"), "inception"),
+        **dict.fromkeys([*DATASETS, "folder"], "inception"),
         "digits": "digits",
         "fashion_mnist": "fashion_mnist",
     }
