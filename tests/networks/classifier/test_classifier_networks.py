@@ -1,3 +1,4 @@
+import inspect
 import json
 import math
 import re
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from made_classifiers import make_bytes, make_classifier, make_images
+from made_classifiers import SIZES, make_bytes, make_classifier, make_images
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -175,12 +176,9 @@ def test_classifier_survives_saving_and_loading(name: str, preparation: str | No
 @for_every_classifier
 def test_settings_name_the_network_the_preparation_and_the_constructors_keys(name: str):
     settings = make_classifier(name, prepare=prepare_for("channels", make_bytes())).settings
-    sizes = {
-        "conv": {"width", "downsample"},
-        "preact_resnet": {"depth", "width"},
-        "wide_resnet": {"depth", "width", "slope", "dropout"},
-        "bottleneck_mlp": {"hidden", "bottleneck"},
-    }[name]
+    parameters = inspect.signature(CLASSIFIERS[name]).parameters.values()
+    sizes = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    assert sizes >= SIZES[name].keys()
     assert (settings["name"], settings["prepare"]) == (name, "channels")
     assert {*settings} == {"name", "prepare", "resolution", "channels", "num_classes"} | sizes
 
