@@ -1,22 +1,28 @@
-"""What makes a run the one it is: it stands in its checkpoints, and no other run takes them."""
+"""Which run it is, by its config and images: its folder and its checkpoints hold that, and no other run takes them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ganmix.config.method import differences
+from torch import Tensor
+
+from ganmix.config.either import Config
+from ganmix.config.method import differences, identity_keys, refused_changes
+from ganmix.config.reader import read_config
+from ganmix.engine.digests import sha256_of
+from ganmix.engine.run_folder import RunFolder
 from ganmix.errors import UserError
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What the checkpoints of a run have in common, and no other run's have.
+    """What the checkpoints of a run have in common.
 
     Args:
         settings: key -> value, nested, plain Python.
-        images: SHA-256 of what it trains on; None: not compared.
-        source: where these images were found, for a message.
+        images: SHA-256 of the training images; None: not compared.
+        source: where the images are, for a message.
     """
 
     settings: Mapping[str, Any]
@@ -28,11 +34,7 @@ class Identity:
         return {"settings": dict(self.settings), "images": self.images}
 
     def check(self, path: Path, state: object) -> None:
-        """Check that a checkpoint is of this run.
-
-        Args:
-            path: the file, for a message.
-            state: what is in it.
+        """Check that `state`, the content of the checkpoint `path`, is of this run.
 
         Raises:
             UserError: it is another run's, or does not say whose it is.
@@ -46,3 +48,24 @@ class Identity:
             raise UserError(
                 f"the images at {self.source} are not those this run was trained on ({path} has their digest)"
             )
+
+
+def identity_of(config: Config, images: Mapping[str, Tensor] | None = None) -> Identity:
+    """Return the identity of a config's run; `images`, what it trains on, with labels if it uses them, or None."""
+    return Identity(identity_keys(config), None if images is None else sha256_of(images), config.data.source)
+
+
+def check_same_run(folder: RunFolder, config: Config) -> None:
+    """Check that a run's folder, if it has a config, began with this one.
+
+    Raises:
+        UserError: names each key that makes it another run.
+    """
+    if folder.config.exists():
+        old = read_config(type(config), folder.config)
+        problems = [
+            f"{folder.path} was started with {key} = {before!r}, and now it is {after!r}"
+            for key, before, after in refused_changes(old, config)
+        ]
+        if problems:
+            raise UserError([*problems, "take another run.dir for another run, or delete that one"])

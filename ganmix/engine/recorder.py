@@ -1,13 +1,15 @@
 """What a run shows of itself: metrics.jsonl, TensorBoard events, sample grids, progress on the terminal."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from ganmix.config.base import Section
+from ganmix.config.reader import dump_config
 from ganmix.engine.pictures import square_grid, write_png
 from ganmix.engine.progress import TrainingProgress
 from ganmix.engine.run_folder import RunFolder
@@ -94,6 +96,15 @@ class Recorder:
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
 
+    def show_config(self, config: Section) -> None:
+        """Write the resolved config as text into TensorBoard."""
+        self.writer.add_text("config", f"```yaml\n{dump_config(config)}```")
+
+    def show_result(self, config: Section, scores: Mapping[str, float]) -> None:
+        """Write the config's values and the result into TensorBoard's HParams table."""
+        hparams = {key: value for key, value in _leaves(config.model_dump()) if value is not None}
+        self.writer.add_hparams(hparams, {f"final/{name}": value for name, value in scores.items()}, run_name=".")
+
     def grid(self, step: int, name: str, images: Tensor, file: str | None = None) -> None:
         """Show images, float [-1, 1] [N, C, H, W], as a grid in TensorBoard and as a PNG in samples/.
 
@@ -120,6 +131,14 @@ class Recorder:
         """Finish the files and the bar."""
         self.writer.close()
         self._progress.close()
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value if isinstance(value, bool | int | float | str | None) else str(value)
 
 
 def _read(away: Tensor, here: Iterable[float | None]) -> list[float]:

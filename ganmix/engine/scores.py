@@ -73,6 +73,10 @@ class Measurement:
         """The scores' values by their labels."""
         return {score.label: score.value for score in self.scores}
 
+    def tagged(self, tag: str) -> dict[str, float]:
+        """Return the values by the names of their curves in TensorBoard."""
+        return {f"{tag}/{label}": value for label, value in self.values.items()}
+
     @property
     def finite(self) -> bool:
         """Whether all scores are finite numbers, as a diverged run's need not be."""

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import nn
-from torch.utils.tensorboard import SummaryWriter
 
 from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint
 from ganmix.engine.identity import Identity
@@ -26,12 +25,6 @@ def measure(evaluator: Evaluator, network: nn.Module, step: int, checkpoint: int
     """Score a network; nothing is written."""
     found = evaluator(network)
     return Measurement(step, checkpoint, found.scores, evaluator.protocol, library_versions(), found.curves)
-
-
-def draw(writer: SummaryWriter, tag: str, measurement: Measurement) -> None:
-    """Add a measurement to the curves in TensorBoard."""
-    for label, value in measurement.values.items():
-        writer.add_scalar(f"{tag}/{label}", value, measurement.step)
 
 
 class Scoring:
@@ -61,7 +54,7 @@ class Scoring:
             measurement = known(earlier, evaluator, step)
             if measurement is None:
                 measurement = measure(evaluator, network, step, step)
-                draw(recorder.writer, evaluator.tag(earlier), measurement)
+                recorder.scalars(step, measurement.tagged(evaluator.tag(earlier)))
             found.append(measurement)
         new = [each for each in found if each not in earlier]
         best = self._training.best

@@ -28,28 +28,24 @@ class Found:
 
 
 class Evaluator(Protocol):
-    """Scores a network by one protocol."""
+    """Scores a network by one protocol; `title` names it on the terminal, and `protocol` is that of `Measurement`."""
 
     @property
-    def title(self) -> str:
-        """What it is called on the terminal."""
-        ...
+    def title(self) -> str: ...
 
     @property
-    def protocol(self) -> Mapping[str, Any]:
-        """See `Measurement.protocol`."""
-        ...
+    def protocol(self) -> Mapping[str, Any]: ...
 
     def tag(self, earlier: Sequence[Measurement]) -> str:
-        """Return what its curves in TensorBoard are called, in a run that has some measurements."""
+        """Return the name of its curves in TensorBoard, in a run that has these measurements."""
         ...
 
     def has(self, measurement: Measurement) -> bool:
-        """Tell whether a measurement is what it would find, so that it need not look again."""
+        """Tell whether a measurement is what it would find, so that it need not score again."""
         ...
 
     def __call__(self, network: nn.Module) -> Found:
-        """Score a network; of several processes that share the work, the first one alone finds something."""
+        """Score a network; of several processes that share the work only the first one returns scores."""
         ...
 
 
@@ -125,17 +121,13 @@ class Trained:
 
 
 class Task(Protocol):
-    """One run's config as what its kind makes of it."""
+    """A run's config, on a device, as its kind understands it."""
 
     @property
-    def config(self) -> Config:
-        """The run's."""
-        ...
+    def config(self) -> Config: ...
 
     @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        ...
+    def device(self) -> torch.device: ...
 
     def build(self, *, to_resume: bool) -> Training:
         """Read the data and build everything, before any step.
@@ -144,7 +136,7 @@ class Task(Protocol):
             to_resume: a checkpoint will be loaded, so what it holds need not be measured.
 
         Raises:
-            UserError: the data cannot be had, or the config does not fit them.
+            UserError: the data cannot be read, or the config does not fit them.
         """
         ...
 
@@ -153,15 +145,15 @@ class Task(Protocol):
 
         Args:
             names: which, where the kind has several; None: the usual ones.
-            selected_by: what chose the checkpoint, which is a part of the protocol; None: it is the last.
+            selected_by: what chose the checkpoint, which is a part of the protocol; None: it is the last one.
 
         Raises:
-            UserError: what they need cannot be had.
+            UserError: a name is unknown, or what an evaluator needs is missing.
         """
         ...
 
     def load(self, checkpoint: Path) -> Trained:
-        """Rebuild from a checkpoint the network to evaluate.
+        """Rebuild the network to evaluate from a checkpoint.
 
         Raises:
             UserError: the file is not a checkpoint of this run.

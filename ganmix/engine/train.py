@@ -5,18 +5,18 @@ from functools import partial
 from pathlib import Path
 
 from ganmix.config.common import Device
+from ganmix.config.either import Config
 from ganmix.config.reader import dump_config
 from ganmix.engine.device import hardware, has_fast_bf16
 from ganmix.engine.files import write_atomically
+from ganmix.engine.identity import check_same_run, identity_of
 from ganmix.engine.loop import Action, resume, train
 from ganmix.engine.progress import say
 from ganmix.engine.recorder import Recorder
 from ganmix.engine.run_folder import RunFolder
-from ganmix.engine.same_run import check_same_run, check_steps, identity_of, more_steps
 from ganmix.engine.scores import in_words
 from ganmix.engine.scoring import Scoring
 from ganmix.engine.task import Task, Training
-from ganmix.engine.tensorboard import show_config, show_result
 from ganmix.engine.versions import library_versions
 from ganmix.errors import UserError
 
@@ -37,10 +37,11 @@ def train_run(task: Task, path: Path) -> None:
     with folder.held():
         check_same_run(folder, config)
         recorder_state = resume(folder, algorithm, identity, checkpoint_every=config.logging.checkpoint_every)
-        check_steps(folder, algorithm.steps_done, steps)
+        if algorithm.steps_done > steps:
+            raise UserError(f"training.steps: {path} has done {algorithm.steps_done} already, more than {steps}")
         scoring = Scoring(training, folder, identity)
         if algorithm.steps_done >= steps and scoring.is_done(steps) and task.is_exported(folder, steps):
-            say(f"{path} is finished ({steps} steps){more_steps(config)}")
+            say(f"{path} is finished ({steps} steps){_more_steps(config)}")
             return
         write_atomically(folder.config, dump_config(config).encode())
         started = {"total_steps": steps, "started": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -53,7 +54,7 @@ def train_run(task: Task, path: Path) -> None:
             score = partial(scoring.score, recorder=recorder)
             actions.append(Action(score, training.evaluate_every, training.evaluate_at_start, slow=True))
         try:
-            show_config(recorder.writer, config)
+            recorder.show_config(config)
             train(
                 algorithm,
                 recorder,
@@ -67,7 +68,7 @@ def train_run(task: Task, path: Path) -> None:
                 extra_scalars=partial(_extra_scalars, training, recorder),
             )
             result = scoring.result(steps)
-            show_result(recorder.writer, config, result.values if result else {})
+            recorder.show_result(config, result.values if result else {})
         finally:
             recorder.close()
         exported = task.export(folder, training, result)
@@ -91,6 +92,13 @@ def run_path(run_dir: str | None, config_path: Path) -> Path:
         return Path(run_dir).expanduser()
     except RuntimeError as error:
         raise UserError(f"run.dir: {run_dir!r} is in the home of a user unknown here") from error
+
+
+def _more_steps(config: Config) -> str:
+    """Return how a finished run would go on, where it may."""
+    length = config.training.model_dump(include={"steps", "epochs"}, exclude_none=True)
+    (key, number), *_ = length.items()
+    return f"; training.{key}={2 * number} would go on" if config.can_go_on else ""
 
 
 def _introduce(training: Training, task: Task, path: Path) -> None:

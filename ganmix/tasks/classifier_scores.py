@@ -1,9 +1,8 @@
 """The scores of a classifier: on clean images, under attack, on deformed images, along interpolations."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,7 +15,7 @@ from ganmix.engine.scores import Measurement, digest_of
 from ganmix.engine.task import Found
 from ganmix.errors import UserError
 from ganmix.evaluation.classifier import attacks, deformations, interpolation
-from ganmix.evaluation.classifier.accuracy import clean_scores
+from ganmix.evaluation.classifier.accuracy import Predict, clean_scores
 from ganmix.evaluation.classifier.attacks import attack_scores, unbounded_scores
 from ganmix.evaluation.classifier.deformations import DEFORMATIONS, deformation_scores
 from ganmix.evaluation.classifier.interpolation import interpolation_nll, interpolation_scores
@@ -28,90 +27,82 @@ SEED = 2020  # of random starts, angles and pairs: the same for all, so that sco
 NUM_LAMBDAS = 51
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A network in evaluation mode, on `device`, and what it is evaluated on."""
+class Subject(NamedTuple):
+    """A network in evaluation mode, and labelled images, on a device."""
 
     network: Classifier
     data: ImageData
     device: torch.device
-    attacks: Attacks
+
+    @property
+    def seen(self) -> tuple[Predict, ImageData, torch.device]:
+        """What most scores are computed from."""
+        return self.network.predict, self.data, self.device
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """One way to look at a classifier.
+class Evaluation(NamedTuple):
+    """One way to look at a classifier, with its settings.
 
     Args:
-        run: scores a subject.
         protocol: what the scores depend on beside the network and the images.
-        forwards: images that pass the network for one image of the data, for the progress bar.
+        passes: of each image through the network, for the progress bar.
+        run: scores a subject.
     """
 
+    protocol: Mapping[str, Any]
+    passes: Callable[[Classifier], int]
     run: Callable[[Subject], Found]
-    protocol: Callable[[Attacks], dict[str, Any]]
-    forwards: Callable[[Subject], int]
 
 
-def _clean(subject: Subject) -> Found:
-    return Found(clean_scores(subject.network.predict, subject.data, subject.device))
+def _clean(settings: Attacks) -> Evaluation:
+    return Evaluation({}, lambda _: 1, lambda subject: Found(clean_scores(*subject.seen)))
 
 
-def _attacks(subject: Subject) -> Found:
-    settings = subject.attacks
-    std = _std(subject.network) if settings.space == "normalised" else None
-    attacked = partial(attack_scores, subject.network.predict, subject.data, subject.device)
-    others = ("space", "unbounded_step", "unbounded_steps")
-    return Found(settings_from(settings, attacked, but=others, seed=SEED, std=std))
+def _attacks(settings: Attacks) -> Evaluation:
+    others = ("unbounded_step", "unbounded_steps")
+
+    def run(subject: Subject) -> Found:
+        std = _std(subject.network) if settings.space == "normalised" else None
+        attacked = partial(attack_scores, *subject.seen)
+        return Found(settings_from(settings, attacked, but=("space", *others), seed=SEED, std=std))
+
+    numbers = settings.model_dump(exclude=set(others))
+    protocol = {**attacks.PROTOCOL, **numbers, "clamp": settings.space == "pixel", "seed": SEED}
+    return Evaluation(protocol, lambda _: settings.pgd_steps + 3, run)
 
 
-def _unbounded(subject: Subject) -> Found:
-    step, steps = subject.attacks.unbounded_step, subject.attacks.unbounded_steps
-    return Found(unbounded_scores(subject.network.predict, subject.data, subject.device, step=step, steps=steps))
+def _unbounded(settings: Attacks) -> Evaluation:
+    step, steps = settings.unbounded_step, settings.unbounded_steps
+    protocol = {"pgd_start": "the image", "step_size": step, "steps": steps, "clamp": True}
+
+    def run(subject: Subject) -> Found:
+        return Found(unbounded_scores(*subject.seen, step=step, steps=steps))
+
+    return Evaluation(attacks.PROTOCOL | protocol, lambda _: steps + 1, run)
 
 
-def _deformations(subject: Subject) -> Found:
-    return Found(deformation_scores(subject.network.predict, subject.data, subject.device, seed=SEED))
+def _deformations(settings: Attacks) -> Evaluation:
+    protocol = {**deformations.PROTOCOL, "seed": SEED}
+    return Evaluation(
+        protocol, lambda _: len(DEFORMATIONS), lambda subject: Found(deformation_scores(*subject.seen, seed=SEED))
+    )
 
 
-def _interpolation(subject: Subject) -> Found:
-    curves = interpolation_nll(subject.network, subject.data, subject.device, num_lambdas=NUM_LAMBDAS, seed=SEED)
-    return Found(interpolation_scores(curves), curves)
+def _interpolation(settings: Attacks) -> Evaluation:
+    def run(subject: Subject) -> Found:
+        curves = interpolation_nll(*subject, num_lambdas=NUM_LAMBDAS, seed=SEED)
+        return Found(interpolation_scores(curves), curves)
+
+    protocol = {**interpolation.PROTOCOL, "num_lambdas": NUM_LAMBDAS, "seed": SEED}
+    return Evaluation(protocol, lambda network: len(network.boundaries) * NUM_LAMBDAS, run)
 
 
 EVALUATIONS = {
-    "clean": Evaluation(_clean, lambda _: {}, lambda _: 1),
-    "attacks": Evaluation(
-        _attacks,
-        lambda a: {
-            **attacks.PROTOCOL,
-            **a.model_dump(exclude={"unbounded_step", "unbounded_steps"}),
-            "clamp": a.space == "pixel",
-            "seed": SEED,
-        },
-        lambda subject: subject.attacks.pgd_steps + 3,
-    ),
-    "unbounded": Evaluation(
-        _unbounded,
-        lambda a: {
-            **attacks.PROTOCOL,
-            "pgd_start": "the image",
-            "step_size": a.unbounded_step,
-            "steps": a.unbounded_steps,
-            "clamp": True,
-        },
-        lambda subject: subject.attacks.unbounded_steps + 1,
-    ),
-    "deformations": Evaluation(
-        _deformations,
-        lambda _: {**deformations.PROTOCOL, "seed": SEED},
-        lambda _: len(DEFORMATIONS),
-    ),
-    "interpolation": Evaluation(
-        _interpolation,
-        lambda _: {**interpolation.PROTOCOL, "num_lambdas": NUM_LAMBDAS, "seed": SEED},
-        lambda subject: len(subject.network.boundaries) * NUM_LAMBDAS,
-    ),
+    "clean": _clean,
+    "attacks": _attacks,
+    "unbounded": _unbounded,
+    "deformations": _deformations,
+    "interpolation": _interpolation,
 }
 USUAL = ("clean", "attacks", "deformations", "interpolation")  # `unbounded` takes as long as a training
 
@@ -138,24 +129,22 @@ class ClassifierEvaluator:
     ):
         assert data.labels is not None
         self.title = name if data.split == "test" else data.split
-        self._evaluation = EVALUATIONS[name]
+        self._evaluation = EVALUATIONS[name](settings)
         self._data = data
         self._device = device
-        self._attacks = settings
         images = {"what": name, "dataset": data.name, "split": data.split, "num": data.num_images}
         if data.split != "validation":  # which each run's seed draws: scores of unlike seeds compare
             images["digest"] = sha256_of({"images": data.images, "labels": data.labels})
         selection = {} if selected_by is None else {"selected_by": selected_by}
-        self.protocol: Mapping[str, Any] = {**images, "ema": ema, **self._evaluation.protocol(settings), **selection}
+        self.protocol: Mapping[str, Any] = {**images, "ema": ema, **self._evaluation.protocol, **selection}
         self._digest = digest_of(self.protocol)
 
     def __call__(self, network: torch.nn.Module) -> Found:
         """Score a classifier."""
         assert isinstance(network, Classifier)
-        subject = Subject(network, self._data, self._device, self._attacks)
-        total = self._evaluation.forwards(subject) * self._data.num_images
+        total = self._evaluation.passes(network) * self._data.num_images
         with evaluating(network), images_through(network, self.title, total):
-            return self._evaluation.run(subject)
+            return self._evaluation.run(Subject(network, self._data, self._device))
 
     def has(self, measurement: Measurement) -> bool:
         """Tell whether a measurement is by this protocol."""

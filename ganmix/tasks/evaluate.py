@@ -11,7 +11,7 @@ from ganmix.config.gan import Evaluation, GanConfig
 from ganmix.engine.progress import say
 from ganmix.engine.run_folder import RunFolder, find_runs
 from ganmix.engine.scores import Measurement, in_words
-from ganmix.engine.scoring import draw, known, measure
+from ganmix.engine.scoring import known, measure
 from ganmix.engine.task import Evaluator, Task
 from ganmix.engine.world import World, world
 from ganmix.errors import UserError
@@ -124,7 +124,8 @@ def _evaluate_run(
             if found is None:
                 folder.add_measurement(measurement)
                 with SummaryWriter(str(folder.path)) as writer:
-                    draw(writer, evaluator.tag(earlier), measurement)
+                    for tag, value in measurement.tagged(evaluator.tag(earlier)).items():
+                        writer.add_scalar(tag, value, step)
             again = ", known" if found else ""
             say(f"step {trained.step:<8}{in_words(measurement.scores)} ({evaluator.title}{again})")
 

@@ -7,7 +7,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ganmix.config.either import Config
 from ganmix.engine.checkpoint import load_checkpoint
-from ganmix.engine.same_run import identity_of
+from ganmix.engine.identity import identity_of
 from ganmix.engine.task import Trained
 from ganmix.errors import UserError, first_line
 from ganmix.networks import Staged

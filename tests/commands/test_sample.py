@@ -12,8 +12,8 @@ from ganmix.config.gan import GanConfig
 from ganmix.config.reader import read_config
 from ganmix.data import load_images, to_uint8
 from ganmix.engine.checkpoint import save_checkpoint
+from ganmix.engine.identity import identity_of
 from ganmix.engine.run_folder import RunFolder
-from ganmix.engine.same_run import identity_of
 from ganmix.errors import UserError
 from ganmix.evaluation.gan.latent import draw_latents
 from ganmix.evaluation.gan.sampling import draw_noise, generate

@@ -21,7 +21,7 @@ from ganmix.config.gan import GanConfig
 from ganmix.config.reader import read_config
 from ganmix.data import load_images
 from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint
-from ganmix.engine.same_run import identity_of
+from ganmix.engine.identity import identity_of
 from ganmix.evaluation.gan import extract
 from ganmix.evaluation.gan.extractors import INCEPTION_FILE, SHIPPED
 from ganmix.evaluation.gan.protocol import SEED

@@ -5,7 +5,7 @@ import torch
 
 from ganmix.config.gan import GanConfig
 from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint
-from ganmix.engine.same_run import identity_of
+from ganmix.engine.identity import identity_of
 from ganmix.errors import UserError
 from ganmix.evaluation.gan.sampling import draw_noise, generate
 from ganmix.tasks.gan import build_trainer, load_generator
