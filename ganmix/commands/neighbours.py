@@ -16,11 +16,11 @@ from ganmix.engine.files import write_atomically
 from ganmix.engine.pictures import Row, write_page
 from ganmix.engine.progress import bar, say
 from ganmix.errors import UserError
-from ganmix.evaluation.gan import Extractor, extract, image_reference
-from ganmix.evaluation.gan.extractors import INCEPTION_FILE
-from ganmix.evaluation.gan.features import PASS
+from ganmix.evaluation.gan.extractors import Extractor, inception_path
+from ganmix.evaluation.gan.features import PASS, extract
 from ganmix.evaluation.gan.memorisation import Nearness, nearness
 from ganmix.evaluation.gan.protocol import choose_parts
+from ganmix.evaluation.gan.reference import image_reference
 from ganmix.tasks.data import read_data, training_images
 from ganmix.tasks.gan_scores import CACHE, build_extractor
 
@@ -46,9 +46,8 @@ def choose_extractor(config: GanConfig, name: str | None) -> Extractor | None:
         return build_extractor(name, settings.weights if name == "inception" else None, "--extractor")
     _, parts = choose_parts(settings.protocol, config.data.name, {"extractor": settings.extractor})
     assert parts.extractor is not None
-    inception = Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
     try:
-        if config.evaluation is None and parts.extractor == "inception" and not inception.is_file():
+        if config.evaluation is None and parts.extractor == "inception" and not inception_path().is_file():
             raise UserError("the Inception weights are not here")
         return build_extractor(parts.extractor, settings.weights)
     except UserError as error:

@@ -1,6 +1,6 @@
 """Image data in memory: read once as bytes, then drawn in batches on the device.
 
-`data.folder`, which needs Pillow, is not imported here, so that the networks can use the conversions without it.
+`data.folder` is not imported here: only it needs Pillow, and the networks use the conversions.
 """
 
 from ganmix.data.batches import BatchOrder, ImageBatches, augment, random_crop

@@ -1,6 +1,7 @@
 """Training batches from images in memory: their order, and their augmentation."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,13 +13,11 @@ from ganmix.data.convert import to_float
 class BatchOrder:
     """An endless sequence of batches of indices: a new permutation each epoch, without its last partial batch.
 
-    The order depends on the seed alone, not on the device.
-
     Args:
         num_images: N; the indices are 0..N-1.
         batch_size: B, at most N.
-        seed: of the permutations.
-        device: of the batches; an epoch's permutation is moved there once.
+        seed: of the permutations; they are the same on every device.
+        device: of the batches; an epoch's permutation moves there once.
 
     Raises:
         ValueError: `batch_size` exceeds `num_images`.
@@ -34,7 +33,7 @@ class BatchOrder:
         self._start_epoch()
 
     def _start_epoch(self) -> None:
-        self._epoch_state = self._generator.get_state()  # from which the current permutation can be drawn again
+        self._epoch_state = self._generator.get_state()  # draws the current permutation again
         self._permutation = torch.randperm(self._num_images, generator=self._generator).to(self._device)
         self._position = 0
 
@@ -47,7 +46,7 @@ class BatchOrder:
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` of an order of the same sizes needs to continue exactly here."""
+        """Return the state from which an order of the same sizes continues here."""
         return {"generator": self._epoch_state, "position": self._position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -57,17 +56,17 @@ class BatchOrder:
 
 
 def random_crop(images: Tensor, padding: int, *, reflect: bool, generator: torch.Generator) -> Tensor:
-    """Pad each image on all sides and crop it at a random place of its own to its old size.
+    """Pad each image, then crop it to its old size at a random place of its own.
 
     Args:
         images: [N, C, R, R], of any type.
         padding: pixels, less than R.
-        reflect: pad with the image mirrored at its border; otherwise with 0, which in bytes is black.
+        reflect: pad with the image mirrored at its border; False: with 0, which is black in bytes.
         generator: on the images' device.
     """
     num, channels, side, _ = images.shape
     shift = torch.randint(-padding, padding + 1, (2, num, 1), generator=generator, device=images.device)
-    places = shift + torch.arange(side, device=images.device)  # [2, N, R]: rows and columns, of the image or beyond it
+    places = shift + torch.arange(side, device=images.device)  # [2, N, R]: rows and columns, inside or outside
     rows, columns = side - 1 - (side - 1 - places.abs()).abs()
     crops = images.gather(2, rows.view(num, 1, side, 1).expand(-1, channels, -1, side))
     crops = crops.gather(3, columns.view(num, 1, 1, side).expand(-1, channels, side, -1))
@@ -93,8 +92,8 @@ def augment(
         crop_padding, padding: "black" or "reflect"; see `random_crop`. 0: no crop.
         flip: mirror each image left to right with probability 1/2.
         dequantise: add to each value x a uniform u in [0, 1) and scale by (x + u) / 128 - 1, as Miyato et al.
-            (2018) did, so that real values lie on no grid that gives them away.
-        generator: source of all random numbers, on the images' device.
+            (2018) did; real values on a grid would be easy to tell from generated ones.
+        generator: draws all random numbers, on the images' device.
 
     Returns:
         float32 [N, C, H, W] in [-1, 1].
@@ -110,32 +109,30 @@ def augment(
     return (images + torch.rand(images.shape, generator=generator, device=device)) / 128 - 1
 
 
+@dataclass(frozen=True, eq=False)
 class ImageBatches:
-    """An endless sequence of training batches from images that lie on the device, indexed there.
+    """An endless sequence of training batches from images on the device.
 
     Args:
         images: uint8 [N, C, R, R].
         labels: int64 [N], or None.
         order: of the batches; on the same device.
-        augment: from bytes to floats, such as a partial `augment`. The state of its generator is its owner's to save.
+        augment: from bytes to floats, such as a partial `augment`; its owner saves the state of its generator.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor | None, order: BatchOrder, augment: Callable[[Tensor], Tensor]):
-        self._images = images
-        self._labels = labels
-        self._order = order
-        self._augment = augment
+    images: Tensor
+    labels: Tensor | None
+    order: BatchOrder
+    augment: Callable[[Tensor], Tensor]
 
     def next(self) -> tuple[Tensor, Tensor | None]:
         """Return the next images, float32 [B, C, R, R] in [-1, 1], and their labels, int64 [B]."""
-        index = self._order.next()
-        images = self._augment(self._images[index])
-        return images, None if self._labels is None else self._labels[index]
+        index = self.order.next()
+        images = self.augment(self.images[index])
+        return images, None if self.labels is None else self.labels[index]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to continue exactly here."""
-        return self._order.state_dict()
+        return self.order.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was called."""
-        self._order.load_state_dict(state)
+        self.order.load_state_dict(state)

@@ -1,9 +1,9 @@
-"""Conversions of images: bytes to floats and back, their size, grey and colour. Needs torch alone."""
+"""Conversions of images: bytes to floats and back, their size, grey and colour. Needs only torch."""
 
 import torch
 from torch import Tensor
 
-CHUNK = 1024  # images resized at a time: the float copies of a whole data set would not fit everywhere
+CHUNK = 1024  # images resized at a time: float copies of a whole data set may not fit into memory
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
 
 
@@ -13,26 +13,18 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor, quantisation: str = "round") -> Tensor:
-    """Turn float images, of any shape, into uint8: -1 becomes 0, 1 becomes 255, values outside are clamped.
+    """Turn float images, of any shape, into uint8: -1 becomes 0, 1 becomes 255; clamp values outside.
 
     Args:
-        quantisation: "round" to the nearest level, or "truncate" as some peers do, which darkens every image by half
-            a level and moves FID by several per cent.
+        quantisation: "round" to the nearest level, or "truncate" as some other tools do: this darkens every image by
+            half a level and moves FID by several per cent.
     """
     levels = (images.float() * 127.5 + 127.5).clamp(0, 255)
     return (levels.round() if quantisation == "round" else levels).to(torch.uint8)
 
 
 def set_channels(images: Tensor, channels: int) -> Tensor:
-    """Repeat grey images to RGB, or reduce RGB to luma; images that have `channels` stay as they are.
-
-    Args:
-        images: float [N, 1 or 3, H, W].
-        channels: 1 or 3.
-
-    Returns:
-        float [N, channels, H, W].
-    """
+    """Repeat grey images to RGB, or turn RGB into luma: float [N, 1 or 3, H, W] to [N, channels, H, W]."""
     if images.shape[1] == channels:
         return images
     if channels == 3:
@@ -41,15 +33,7 @@ def set_channels(images: Tensor, channels: int) -> Tensor:
 
 
 def resize(images: Tensor, resolution: int) -> Tensor:
-    """Resize images by antialiased bilinear interpolation; images of that size stay as they are.
-
-    Args:
-        images: uint8 [N, C, H, W].
-        resolution: R, the new height and width.
-
-    Returns:
-        uint8 [N, C, R, R].
-    """
+    """Resize images, uint8 [N, C, H, W] to [N, C, resolution, resolution], by antialiased bilinear interpolation."""
     size = [resolution, resolution]
     if list(images.shape[2:]) == size:
         return images

@@ -1,4 +1,4 @@
-"""The data sets known by name; each is read whole, at its native resolution."""
+"""The data sets by name; each is read whole, at its native resolution."""
 
 import gzip
 import math
@@ -6,7 +6,7 @@ import struct
 import sys
 import warnings
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -28,13 +28,12 @@ DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set known by name.
+    """How to read a data set, and what it holds.
 
     Args:
-        read: from the root folder and a split to images, uint8 [N, C, R, R], and labels, int64 [N]. It raises
-            UserError where they cannot be had.
+        read: from the root folder and a split to images, uint8 [N, C, R, R], and labels, int64 [N] in
+            0..num_classes - 1. It raises UserError or OSError where it cannot get them.
         channels, resolution: C and R, as read.
-        num_classes: the labels are 0..num_classes - 1.
     """
 
     read: Callable[[Path, str], tuple[Tensor, Tensor]]
@@ -46,20 +45,17 @@ class Dataset:
 def load_images(
     name: str, split: str = "train", *, root: str | Path = "data", resolution: int | None = None
 ) -> ImageData:
-    """Read a data set by name; download it into `root` where it is not there yet.
+    """Read a data set by name, in the order of its files; download it into `root` where it is missing.
 
     Args:
         name: a key of `DATASETS`.
         split: "train" or "test".
-        root: the folder that holds, or will hold, the data sets' files.
-        resolution: resize to this height and width; None keeps the native resolution.
-
-    Returns:
-        The images in the files' order, with their labels.
+        root: the folder of the data sets' files.
+        resolution: resize to this height and width; None: keep the native resolution.
 
     Raises:
         ValueError: unknown name or split.
-        UserError: the files are damaged, or neither there nor within reach.
+        UserError: the files are damaged, or missing and cannot be downloaded.
     """
     for argument, value, known in (("name", name, DATASETS), ("split", split, SPLITS)):
         if value not in known:
@@ -74,7 +70,7 @@ def load_images(
 
 
 def _read_digits(root: Path, split: str) -> tuple[Tensor, Tensor]:
-    """Read UCI's 8x8 digits, which come with scikit-learn without a split: here every fifth is for test."""
+    """Read UCI's 8x8 digits from scikit-learn, which does not split them; every fifth is for test."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -84,16 +80,11 @@ def _read_digits(root: Path, split: str) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(grey).unsqueeze(1), torch.from_numpy(digits.target[chosen].astype(np.int64))
 
 
-def _read_mnist(class_name: str, root: Path, split: str) -> tuple[Tensor, Tensor]:
-    """Read MNIST, or another of torchvision's data sets in its format."""
-    import torchvision
+def _read_mnist(root: Path, split: str) -> tuple[Tensor, Tensor]:
+    from torchvision.datasets import MNIST
 
-    raw = root / class_name / "raw"
-    files = _idx_files(raw, split)
-    if not _all_exist(files):
-        dataset_class = getattr(torchvision.datasets, class_name)
-        _open_torchvision(dataset_class, root, raw, dataset_class.resources)
-    return _read_idx_pair(*files)
+    raw = root / "MNIST" / "raw"
+    return _read_idx_pair(MNIST, root, raw, [_idx_files(raw, split)])
 
 
 def _read_fashion_mnist(root: Path, split: str) -> tuple[Tensor, Tensor]:
@@ -106,12 +97,8 @@ def _read_fashion_mnist(root: Path, split: str) -> tuple[Tensor, Tensor]:
     mnist_md5 = dict(MNIST.resources)
     candidates = [files for files in packed if not check_integrity(files[1], mnist_md5[files[1].name])]
     candidates.append(_idx_files(raw, split))
-    found = [files for files in candidates if _all_exist(files)]
-    if not found:
-        advice = ", or install Debian's package dataset-fashion-mnist"
-        _open_torchvision(FashionMNIST, root, folder, FashionMNIST.resources, advice)
-        found = candidates[-1:]
-    return _read_idx_pair(*found[0])
+    advice = ", or install Debian's package dataset-fashion-mnist"
+    return _read_idx_pair(FashionMNIST, root, folder, candidates, advice)
 
 
 def _read_cifar(class_name: str, root: Path, split: str) -> tuple[Tensor, Tensor]:
@@ -135,7 +122,7 @@ def _read_svhn(root: Path, split: str) -> tuple[Tensor, Tensor]:
 DATASETS = {
     "digits": Dataset(_read_digits, channels=1, resolution=8, num_classes=10),
     "fashion_mnist": Dataset(_read_fashion_mnist, channels=1, resolution=32, num_classes=10),
-    "mnist": Dataset(partial(_read_mnist, "MNIST"), channels=1, resolution=32, num_classes=10),
+    "mnist": Dataset(_read_mnist, channels=1, resolution=32, num_classes=10),
     "cifar10": Dataset(partial(_read_cifar, "CIFAR10"), channels=3, resolution=32, num_classes=10),
     "cifar100": Dataset(partial(_read_cifar, "CIFAR100"), channels=3, resolution=32, num_classes=100),
     "svhn": Dataset(_read_svhn, channels=3, resolution=32, num_classes=10),
@@ -145,17 +132,14 @@ DATASETS = {
 def _open_torchvision(
     dataset_class: Any, root: Path, folder: Path, files: Iterable[tuple[str, str]], advice: str = "", **arguments: Any
 ) -> Any:
-    """Open a torchvision data set; download it into `root` where it is not there yet.
+    """Open a torchvision data set; download it into `root` where it is missing.
 
     Args:
         folder: where a user without a network may put `files`, pairs of name and MD5 sum.
         advice: another way out, which ends the message.
-
-    Raises:
-        UserError: it is not there and cannot be downloaded.
     """
     try:
-        # torchvision names what it unpacks on stdout; some versions of Python and numpy warn about its code.
+        # torchvision prints file names to stdout; some versions of Python and numpy warn about its code.
         with redirect_stdout(sys.stderr), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return dataset_class(root, download=True, **arguments)
@@ -172,12 +156,20 @@ def _idx_files(folder: Path, split: str, suffix: str = "") -> tuple[Path, Path]:
     return folder / f"{prefix}-images-idx3-ubyte{suffix}", folder / f"{prefix}-labels-idx1-ubyte{suffix}"
 
 
-def _all_exist(files: Iterable[Path]) -> bool:
-    return all(file.is_file() for file in files)
+def _read_idx_pair(
+    dataset_class: Any, root: Path, folder: Path, candidates: Sequence[tuple[Path, Path]], advice: str = ""
+) -> tuple[Tensor, Tensor]:
+    """Read 28x28 images in MNIST's format, padded with black to 32x32 as LeNet-5 did.
 
-
-def _read_idx_pair(images_file: Path, labels_file: Path) -> tuple[Tensor, Tensor]:
-    """Read 28x28 images in MNIST's format, padded with black to 32x32 as LeNet-5 did."""
+    Args:
+        candidates: files of images and labels; the first that exist are read. Where none do, download the last.
+        dataset_class, root, folder, advice: see `_open_torchvision`.
+    """
+    found = next((files for files in candidates if all(file.is_file() for file in files)), None)
+    if found is None:
+        _open_torchvision(dataset_class, root, folder, dataset_class.resources, advice)
+        found = candidates[-1]
+    images_file, labels_file = found
     images = _read_idx(images_file, num_dimensions=3)
     labels = _read_idx(labels_file, num_dimensions=1)
     if images.shape[1:] != (28, 28):

@@ -1,4 +1,4 @@
-"""A folder of image files of any size and kind, read as one square set of images."""
+"""A folder of image files of any size and format, read as one set of square images."""
 
 import os
 import sys
@@ -19,29 +19,28 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
 class UnreadableImageError(UserError):
-    """A file among the images cannot be read, and `skip_broken` is off."""
+    """An image file cannot be read, and `skip_broken` is off."""
 
 
 def read_folder(path: str | Path, *, resolution: int, channels: int = 3, skip_broken: bool = False) -> ImageData:
     """Read every image below a folder, in the order of the paths, without labels.
 
-    Each image is turned upright by its EXIF tag, laid over white where transparent, resized (Lanczos) so that
-    its shorter side is `resolution`, and cropped about its centre. 16-bit grey is scaled to 8 bits. Files and
-    folders whose names begin with a dot are passed over.
+    Turn each image upright by its EXIF tag, lay it over white where it is transparent, resize it (Lanczos) so that its
+    shorter side is `resolution`, and crop it around its centre. Scale 16-bit grey to 8 bits. Skip files and folders
+    whose names begin with a dot.
 
     Args:
         path: the folder; its subfolders are read too.
-        resolution: R, the images' height and width.
         channels: 1 (grey, ITU-R 601 luma) or 3 (RGB).
-        skip_broken: pass over files that cannot be read, and say so in one line on stderr.
+        skip_broken: skip files that cannot be read, and print one line about them on stderr.
 
     Returns:
-        Images uint8 [N, channels, R, R], named `folder:NAME`, split "train".
+        Images uint8 [N, channels, resolution, resolution], named `folder:NAME`, split "train".
 
     Raises:
         ValueError: another number of channels.
         UserError: the folder cannot be read or has no image.
-        UnreadableImageError: a file cannot be read and is not to be skipped.
+        UnreadableImageError: a file cannot be read, and `skip_broken` is off.
     """
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, got {channels}")
@@ -50,18 +49,18 @@ def read_folder(path: str | Path, *, resolution: int, channels: int = 3, skip_br
     images = torch.empty(len(files), channels, resolution, resolution, dtype=torch.uint8)
 
     def read(index: int) -> str | None:
-        """Fill `images[index]`, or return the reason why not."""
+        """Fill `images[index]`, or return the reason for failure."""
         try:
             images[index] = _read_image(files[index], resolution, channels)
-        except Exception as error:  # for damaged files PIL raises a dozen kinds, SyntaxError among them
+        except Exception as error:  # PIL raises a dozen kinds for damaged files, such as SyntaxError
             return " ".join((str(error) or type(error).__name__).split())
         return None
 
-    Image.init()  # left to the threads, the loading of PIL's formats is a race: some files would be unknown
+    Image.init()  # before the threads: they would race to load PIL's formats, and some would find a format unknown
     broken: dict[Path, str] = {}
-    pool = ThreadPoolExecutor()  # threads suffice: PIL decodes and resizes outside Python's lock
+    pool = ThreadPoolExecutor()  # threads suffice: PIL decodes and resizes without Python's lock
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PIL's remarks on odd metadata; what matters to us is an exception
+        warnings.simplefilter("ignore")  # PIL warns of odd metadata; only exceptions matter here
         reasons = tqdm(
             pool.map(read, range(len(files))),
             desc=f"reading {folder}",
@@ -70,12 +69,13 @@ def read_folder(path: str | Path, *, resolution: int, channels: int = 3, skip_br
         )
         try:
             for file, reason in zip(files, reasons, strict=True):
-                if reason is not None and not skip_broken:
+                if reason is None:
+                    continue
+                if not skip_broken:
                     raise UnreadableImageError(f"{file} cannot be read: {reason}")
-                if reason is not None:
-                    broken[file] = reason
+                broken[file] = reason
         finally:
-            pool.shutdown(cancel_futures=True)  # an error or Ctrl-C does not wait for the rest of the files
+            pool.shutdown(cancel_futures=True)  # an error or Ctrl-C does not wait for the remaining files
 
     if broken:
         first, reason = next(iter(broken.items()))
@@ -88,16 +88,15 @@ def read_folder(path: str | Path, *, resolution: int, channels: int = 3, skip_br
 
 
 def _find_images(folder: Path) -> list[Path]:
-    def stop(error: OSError) -> None:  # os.walk would pass over what it may not read
+    def stop(error: OSError) -> None:  # os.walk would skip unreadable folders silently
         raise error
 
-    files = []
+    files: list[Path] = []
     try:
         for parent, subfolders, names in os.walk(folder, onerror=stop):
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            files += [
-                Path(parent, name) for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-            ]
+            images = [name for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")]
+            files += [Path(parent, name) for name in images]
     except OSError as error:
         raise UserError(f"folder {error.filename} cannot be read: {error.strerror}") from error
     if not files:
@@ -109,8 +108,8 @@ def _read_image(file: Path, resolution: int, channels: int) -> Tensor:
     """Read one image as uint8 [channels, resolution, resolution]."""
     with Image.open(file) as opened:
         image = _flatten(ImageOps.exif_transpose(opened)).convert("L" if channels == 1 else "RGB")
-    # `fit` takes the largest centred square and resizes that: what resizing and then cropping gives, but a
-    # strip of 10 x 50,000 pixels does not become one of 256 x 1,280,000 on the way.
+    # `fit` crops the largest centred square and then resizes it. Resizing first would give the same, but turn a strip
+    # of 10 x 50,000 pixels into one of 256 x 1,280,000 on the way.
     square = ImageOps.fit(image, (resolution, resolution), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(square)).view(resolution, resolution, channels).permute(2, 0, 1)
 
@@ -119,7 +118,7 @@ def _flatten(image: Image.Image) -> Image.Image:
     """Return the image without transparency, at 8 bits a channel."""
     if image.mode == "F":
         raise ValueError("floating-point pixels, whose range is unknown")
-    if image.mode.startswith("I"):  # 16-bit grey, some kinds of which PIL holds in 32 bits; `convert` would clip
+    if image.mode.startswith("I"):  # 16-bit grey, which PIL may hold in 32 bits; `convert` would clip
         levels = np.asarray(image)
         if levels.min() < 0 or levels.max() > 65535:
             raise ValueError("grey levels outside 0..65535")

@@ -37,7 +37,7 @@ class ImageData:
         return ImageData(self.images[indices], labels, self.name, self.split)
 
     def in_words(self) -> str:
-        """Say what and how much it is: 'digits train: 1438 images, 8x8, 1 channel'."""
+        """Describe the set: 'digits train: 1438 images, 8x8, 1 channel'."""
         channels = f"{self.channels} channel{'s' if self.channels > 1 else ''}"
         return f"{self.name} {self.split}: {self.num_images} images, {self.resolution}x{self.resolution}, {channels}"
 

@@ -1,4 +1,4 @@
-"""The split into validation, labelled and unlabelled images: drawn by seed, the same on any machine."""
+"""The split into validation, labelled and unlabelled images: drawn by a seed, the same on any machine."""
 
 import hashlib
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ class Split:
     """Indices into a data set, int64, ascending.
 
     Args:
-        train: all images but those for validation.
-        labelled: those of `train` whose labels are known to the training.
-        validation: the rest, which no training sees.
+        train: all images except those for validation.
+        labelled: the images of `train` whose labels the training uses.
+        validation: the rest, which the training does not use.
     """
 
     train: Tensor
@@ -32,7 +32,7 @@ def split_images(
     Args:
         labels: int64 [N], in 0..num_classes - 1.
         labels_per_class: labelled images of each class; None: all of `train`.
-        num_validation: validation images: as many of each class, or one more of the first classes.
+        num_validation: validation images; the first classes have one more where it does not divide.
 
     Raises:
         ValueError: a class has too few images.
@@ -61,11 +61,7 @@ def split_images(
 
 
 def check_labels(data: ImageData, num_classes: int) -> None:
-    """Check that labels are there, lie in the classes, and that each class has images.
-
-    Raises:
-        ValueError: they do not.
-    """
+    """Raise ValueError unless there are labels, they lie in 0..num_classes - 1, and each class has images."""
     if data.labels is None:
         raise ValueError(f"{data.name} has no labels")
     outside = ((data.labels < 0) | (data.labels >= num_classes)).nonzero().flatten()
@@ -81,5 +77,5 @@ def check_labels(data: ImageData, num_classes: int) -> None:
 
 
 def _order(num: int, seed: int) -> list[int]:
-    """Return a permutation of 0..num - 1, by SHA-256: random number generators may change between versions."""
+    """Permute 0..num - 1 by SHA-256; random number generators may change between versions."""
     return sorted(range(num), key=lambda index: hashlib.sha256(f"{seed}/{index}".encode()).digest())

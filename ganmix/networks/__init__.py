@@ -1,4 +1,4 @@
-"""Networks as sequences of named stages. Needs torch alone; the tables by name are in `gan` and `classifier`."""
+"""Networks as sequences of named stages. Needs only torch; the tables by name are in `gan` and `classifier`."""
 
 from ganmix.networks.staged import Staged, is_affine, resolve_stages, staged
 

@@ -1,4 +1,4 @@
-"""Training and evaluation mode, and the batch norm layers, which behave differently in them."""
+"""Training and evaluation mode, and the batch norm layers, which depend on it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,5 +19,5 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    """Return all batch norm layers: in training their output for an image depends on the rest of the batch."""
+    """Return all batch norm layers; in training mode, their output for an image depends on the whole batch."""
     return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]

@@ -17,18 +17,11 @@ from ganmix.engine.scores import Measurement, digest_of, in_words
 from ganmix.engine.task import Found
 from ganmix.engine.world import World
 from ganmix.errors import UserError, naming
-from ganmix.evaluation.gan import Extractor, Features, Reference, extract, fidelity_scores, get_extractor
-from ganmix.evaluation.gan.features import PASS, join
-from ganmix.evaluation.gan.protocol import (
-    IS_SPLITS,
-    KID_SUBSET,
-    NEIGHBOURS,
-    SEED,
-    Parts,
-    choose_parts,
-    describe_protocol,
-)
-from ganmix.evaluation.gan.reference import draw_images, file_reference, image_reference, save_reference
+from ganmix.evaluation.gan.extractors import Extractor, get_extractor
+from ganmix.evaluation.gan.features import PASS, Features, extract, join
+from ganmix.evaluation.gan.fidelity import fidelity_scores
+from ganmix.evaluation.gan.protocol import SEED, Parts, choose_parts, describe_protocol
+from ganmix.evaluation.gan.reference import Reference, draw_images, file_reference, image_reference, save_reference
 from ganmix.evaluation.gan.sampling import draw_noise, generate, with_batch_norm
 from ganmix.tasks.data import read_data
 
@@ -145,11 +138,7 @@ class Scorer:
             scores = fidelity_scores(
                 fake,
                 self.reference,
-                is_splits=IS_SPLITS,
-                kid_subset_size=KID_SUBSET,
-                neighbours=NEIGHBOURS,
                 precision_recall=self.settings.precision_recall,
-                seed=SEED,
                 extractor=self.extractor.name,
             )
         return Found(scores)

@@ -18,7 +18,7 @@ from ganmix.data import ImageData, load_images
 from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint
 from ganmix.engine.files import read_lines
 from ganmix.engine.run_folder import RunFolder
-from ganmix.evaluation.gan import get_extractor
+from ganmix.evaluation.gan.extractors import get_extractor
 from ganmix.networks.classifier.files import load_classifier
 from ganmix.tasks.classifier import read_images
 

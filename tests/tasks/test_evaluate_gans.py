@@ -22,8 +22,8 @@ from ganmix.config.reader import read_config
 from ganmix.data import load_images
 from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint
 from ganmix.engine.identity import identity_of
-from ganmix.evaluation.gan import extract
 from ganmix.evaluation.gan.extractors import INCEPTION_FILE, SHIPPED
+from ganmix.evaluation.gan.features import extract
 from ganmix.evaluation.gan.protocol import SEED
 from ganmix.evaluation.gan.reference import draw_images, images_digest
 from ganmix.networks.classifier.files import classifier_file, load_classifier

@@ -21,7 +21,7 @@ from ganmix.data import load_images
 from ganmix.engine.checkpoint import load_checkpoint, save_checkpoint
 from ganmix.engine.files import read_lines
 from ganmix.engine.run_folder import RunFolder
-from ganmix.evaluation.gan import get_extractor
+from ganmix.evaluation.gan.extractors import get_extractor
 from ganmix.evaluation.gan.reference import images_digest
 from ganmix.losses import GAN_LOSSES, GanLoss
 from ganmix.tasks import gan as runs_gan

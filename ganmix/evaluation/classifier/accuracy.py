@@ -1,4 +1,4 @@
-"""A classifier's accuracy, on clean or changed images, and how well its probabilities are calibrated."""
+"""A classifier's accuracy, on clean or changed images, and the calibration of its probabilities."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,24 +11,16 @@ from ganmix.engine.scores import Score
 
 BATCH = 500  # images, or mixes of them, in a forward
 ECE_BINS = 15
-PROTOCOL = {"ece_bins": ECE_BINS}  # what clean scores depend on beside the classifier and the images
+PROTOCOL = {"ece_bins": ECE_BINS}  # all that clean scores depend on besides the classifier and the images
 
 Predict = Callable[[Tensor], Tensor]  # images [N, C, R, R] in [-1, 1] -> logits [N, K]
-Change = Callable[[Tensor, Tensor], Tensor]  # images and labels of a batch -> its images as the classifier sees them
+Change = Callable[[Tensor, Tensor], Tensor]  # images and labels of a batch -> the images that the classifier gets
 
 
 @torch.no_grad()
 def clean_scores(predict: Predict, data: ImageData, device: torch.device) -> list[Score]:
-    """Score a classifier on the images as they are.
-
-    Args:
-        predict: a classifier in eval mode, on `device`.
-        data: with labels.
-
-    Returns:
-        'accuracy' in per cent, and the scores of `calibration_scores`.
-    """
-    with torch.autocast(device.type, enabled=False):  # whatever surrounds the caller
+    """Return 'accuracy' in per cent, and `calibration_scores`, of a classifier in eval mode on `device`."""
+    with torch.autocast(device.type, enabled=False):
         logits = torch.cat([predict(images) for images, _ in labelled_batches(data, device)]).cpu()
     assert data.labels is not None
     labels = data.labels.cpu()
@@ -44,9 +36,9 @@ def calibration_scores(logits: Tensor, labels: Tensor) -> list[Score]:
         labels: int64 [N].
 
     Returns:
-        'nll': mean negative log-likelihood in nats. 'ece': expected calibration error in [0, 1], of `ECE_BINS` bins
-        of equal width of the top class's probability. 'brier': the squared distance of the probabilities from the
-        one-hot label, in [0, 2], mean over images.
+        'nll': mean negative log-likelihood in nats. 'ece': expected calibration error in [0, 1], with `ECE_BINS` bins
+        of equal width of the top class's probability. 'brier': mean squared distance of the probabilities from the
+        one-hot label, in [0, 2].
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3; Brier 1950.
     """
@@ -66,13 +58,7 @@ def calibration_scores(logits: Tensor, labels: Tensor) -> list[Score]:
 
 @torch.no_grad()
 def percent_correct(predict: Predict, data: ImageData, device: torch.device, change: Change) -> float:
-    """Return the accuracy in per cent on changed images.
-
-    Args:
-        predict: a classifier in eval mode, on `device`.
-        data: with labels.
-        change: called with each batch, in the order of the images.
-    """
+    """Return a classifier's accuracy in per cent on changed images; call `change` on the batches in their order."""
     with torch.autocast(device.type, enabled=False):
         correct = [
             (predict(change(images, labels)).argmax(1) == labels).sum()
@@ -82,7 +68,7 @@ def percent_correct(predict: Predict, data: ImageData, device: torch.device, cha
 
 
 def labelled_batches(data: ImageData, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield all images in order, float32 [B, C, R, R] in [-1, 1], and labels; they go to `device` at once, as bytes."""
+    """Move all images to `device` at once, as bytes; yield batches, float32 [B, C, R, R] in [-1, 1], with labels."""
     assert data.labels is not None, f"{data.name} has no labels"
     parts = zip(data.images.to(device).split(BATCH), data.labels.to(device).split(BATCH), strict=True)
     for images, labels in parts:

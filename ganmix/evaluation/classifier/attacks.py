@@ -18,13 +18,7 @@ PROTOCOL = {"attacked_loss": "cross-entropy of the true label", "pgd_start": "un
 
 
 def fgsm(predict: Predict, images: Tensor, labels: Tensor, *, epsilon: float | Tensor, clamp: bool = True) -> Tensor:
-    """Take one step of `epsilon` along the sign of the loss's gradient.
-
-    Args:
-        predict, images, labels, epsilon, clamp: see `pgd`.
-
-    Returns:
-        The attacked images [N, C, H, W].
+    """Take one step of `epsilon` along the sign of the loss's gradient; see `pgd`.
 
     Source: Goodfellow et al. 2015, "Explaining and Harnessing Adversarial Examples".
     """
@@ -42,7 +36,7 @@ def pgd(
     clamp: bool = True,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Climb the loss by steps along its gradient's sign, each projected onto the ball and the range of images.
+    """Climb the loss along its gradient's sign; project each step onto the ball and the range of images.
 
     Args:
         predict: images -> logits [N, K], differentiable; in eval mode. Its parameters get no gradients.
@@ -51,14 +45,14 @@ def pgd(
         epsilon: radius of the ball in units of the pixel range [0, 1], one for all channels or float [C];
             `math.inf`: no ball.
         step: length of a step, in the same units and shapes.
-        clamp: True: attacked images stay in [-1, 1].
-        generator: of a start uniform in the ball, on any device; None: the images themselves are the start.
+        clamp: keep attacked images in [-1, 1].
+        generator: draws a uniform start in the ball, on any device; None: start at the images.
 
     Returns:
         The attacked images [N, C, H, W].
 
     Raises:
-        ValueError: a random start in a ball without end.
+        ValueError: a random start in an infinite ball.
 
     Source: Madry et al. 2018, "Towards Deep Learning Models Resistant to Adversarial Attacks".
     """
@@ -91,16 +85,15 @@ def attack_scores(
 ) -> list[Score]:
     """Score a classifier on images attacked by FGSM and by PGD.
 
-    Differs from the paper's code where `std` is None: there the attack was on the normalised tensor, so that an epsilon
-    of 0.03 moved a pixel of CIFAR-10 by 2/255 alone, and it left the range of images.
+    Differs from the paper's code where `std` is None: the authors attacked the normalised tensor, so that an epsilon
+    of 0.03 moved a pixel of CIFAR-10 by only 2/255, and left the range of images.
 
     Args:
         predict: a classifier in eval mode, on `device`.
-        data: with labels.
         epsilon, pgd_step, pgd_steps: see `pgd`.
         seed: of PGD's random start.
         std: the training images' standard deviations, float [C] in units of the pixel range [0, 1]: epsilon and step
-            are in units of these and nothing is clamped, as the authors did. None: attacks on the images.
+            are in units of these and nothing is clamped, as the authors did. None: attack the images.
 
     Returns:
         'FGSM' and 'PGD': accuracies in per cent.
@@ -125,17 +118,13 @@ def attack_scores(
 def unbounded_scores(
     predict: Predict, data: ImageData, device: torch.device, *, step: float, steps: int
 ) -> list[Score]:
-    """Score a classifier on images attacked by PGD without a ball: near 0, unless the gradients are masked.
+    """Score a classifier on images attacked by PGD without a ball: 'unbounded PGD', accuracy in per cent.
 
-    Differs from the paper's code: what is attacked stays an image in [-1, 1]; there, the steps were on the normalised
-    tensor and left the range.
+    It is near 0 unless the gradients are masked. Differs from the paper's code: attacked images stay in [-1, 1]; the
+    authors attacked the normalised tensor and left the range.
 
     Args:
-        predict, data: see `attack_scores`.
         step, steps: see `pgd`; 0.01 and 200 in the paper (appendix D).
-
-    Returns:
-        'unbounded PGD': accuracy in per cent.
 
     Source: Athalye et al. 2018, "Obfuscated Gradients Give a False Sense of Security", section 3.1.
     """
@@ -144,12 +133,12 @@ def unbounded_scores(
 
 
 def _for_channels(length: float | Tensor) -> float | Tensor:
-    """From units of [0, 1] to those of [-1, 1], in a shape that fits [N, C, H, W]."""
+    """Turn units of [0, 1] into those of [-1, 1], in a shape that broadcasts with [N, C, H, W]."""
     return 2 * length.view(-1, 1, 1) if isinstance(length, Tensor) else 2 * length
 
 
 def _gradient(predict: Predict, images: Tensor, labels: Tensor) -> Tensor:
     with torch.enable_grad():
         images = images.detach().requires_grad_()
-        loss = F.cross_entropy(predict(images), labels, reduction="sum")  # each image's gradient its own
+        loss = F.cross_entropy(predict(images), labels, reduction="sum")  # so that images do not share a gradient
         return torch.autograd.grad(loss, images)[0]

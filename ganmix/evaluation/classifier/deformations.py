@@ -1,4 +1,4 @@
-"""Accuracy on rotated, sheared and zoomed images, which no training saw (Verma et al. 2018, Tables 3 and 7)."""
+"""Accuracy on images rotated, sheared and zoomed as none were in training (Verma et al. 2018, Tables 3 and 7)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ PROTOCOL = {"interpolation": "bilinear", "fill": "black"}
 
 
 def rotation(degrees: Tensor) -> Tensor:
-    """Return the matrices of counter-clockwise rotations by `degrees` [N], as `resample` takes them."""
+    """Return the matrices of counter-clockwise rotations by `degrees` [N], for `resample`."""
     sin, cos = degrees.deg2rad().sin(), degrees.deg2rad().cos()
     return _matrices([[cos, -sin], [sin, cos]])
 
 
 def shear(degrees: Tensor) -> Tensor:
-    """Return the matrices of the authors' shears by `degrees` [N], as `resample` takes them.
+    """Return the matrices of the authors' shears by `degrees` [N], for `resample`.
 
     The pixel at (x, y) is read at (x cos s, y - x sin s): columns slide by the sine and x is stretched by 1 / cos.
-    So this is not the shear of unit area, and angles past 90 degrees are no repetition: the mirror image, left for
-    right, sheared by 180 degrees - s. Near 180 degrees little but the mirror is left, and the paper's accuracy rises.
+    So this is not the shear of unit area, and angles past 90 degrees do not repeat: they shear the mirror image, left
+    for right, by 180 degrees - s. Near 180 degrees it does little but mirror, and the paper's accuracy rises.
 
     Source: the authors' `affine_transforms.py`, which has [[1, -sin s], [0, cos s]] in (row, column); Keras.
     """
@@ -34,9 +34,9 @@ def shear(degrees: Tensor) -> Tensor:
 
 
 def zoom(percent: Tensor) -> Tensor:
-    """Return the matrices that bring a central box, `percent` [N] of the sides, to the whole image's size.
+    """Return the matrices that scale a central box, `percent` [N] of the sides, to the image's size, for `resample`.
 
-    Below 100 the box is enlarged; above, the image shrinks, since the box reaches beyond it.
+    Below 100 the image grows; above, it shrinks.
     """
     scale, zero = percent / 100, torch.zeros_like(percent)
     return _matrices([[scale, zero], [zero, scale]])
@@ -48,8 +48,8 @@ class Deformation:
 
     Args:
         metric, at: name its score: 'rotation' at '20'.
-        matrices: of the amounts [N], [N, 2, 2]; see `resample`.
-        low, high: an image's amount is uniform between these: degrees, or per cent.
+        matrices: from amounts [N] to [N, 2, 2]; see `resample`.
+        low, high: an image's amount, in degrees or per cent, is uniform between these.
     """
 
     metric: str
@@ -69,28 +69,22 @@ _TABLE_7 = [
 DEFORMATIONS = {f"{row.metric} {row.at}": row for row in _TABLE_7}
 
 
-def deform(images: Tensor, name: str, generator: torch.Generator) -> Tensor:
+def deform(images: Tensor, deformation: Deformation, generator: torch.Generator) -> Tensor:
     """Deform each image by an amount of its own.
 
-    Differs from the paper's code: bilinear, not nearest; centred to the pixel's fraction; what comes from outside is
-    black, where the code filled the normalised tensor with 0, the mean colour. Nothing is antialiased in either.
+    Differs from the paper's code: bilinear, not nearest; centred to the pixel's fraction; black outside, where the
+    code filled the normalised tensor with 0, the mean colour. Neither is antialiased.
 
     Args:
         images: float [N, C, R, R] in [-1, 1].
-        name: a key of `DEFORMATIONS`.
-        generator: on the CPU, of the amounts, in the order of the images.
+        generator: draws the amounts in the order of the images, on the CPU.
 
     Returns:
         [N, C, R, R] in [-1, 1].
-
-    Raises:
-        ValueError: there is no such deformation.
     """
-    if name not in DEFORMATIONS:
-        raise ValueError(f"a deformation is one of {', '.join(DEFORMATIONS)}, got '{name}'")
-    chosen = DEFORMATIONS[name]
     uniform = torch.rand(len(images), generator=generator, dtype=torch.float64)
-    return resample(images, chosen.matrices(chosen.low + (chosen.high - chosen.low) * uniform))
+    amounts = deformation.low + (deformation.high - deformation.low) * uniform
+    return resample(images, deformation.matrices(amounts))
 
 
 def resample(images: Tensor, matrices: Tensor) -> Tensor:
@@ -98,32 +92,28 @@ def resample(images: Tensor, matrices: Tensor) -> Tensor:
 
     Args:
         images: float [N, C, R, R] in [-1, 1].
-        matrices: [N, 2, 2], from the place of a new pixel to where it is read; places are (x, y) from the centre,
-            y downwards.
+        matrices: [N, 2, 2], from the place of a new pixel to the place where it is read; places are (x, y) from the
+            centre, y downwards.
     """
     places = F.affine_grid(F.pad(matrices, (0, 1)).to(images), list(images.shape), align_corners=False)
-    # The zeros that `grid_sample` finds outside are black once black is 0.
+    # `grid_sample` reads zeros outside: make black 0.
     return F.grid_sample(images + 1, places, mode="bilinear", padding_mode="zeros", align_corners=False) - 1
 
 
 def deformation_scores(predict: Predict, data: ImageData, device: torch.device, *, seed: int) -> list[Score]:
-    """Score a classifier on deformed images.
+    """Return a classifier's accuracies in per cent on deformed images, in the order of `DEFORMATIONS`.
 
     Args:
         predict: a classifier in eval mode, on `device`.
-        data: with labels.
-        seed: of the amounts, anew for each deformation: an image's angle in "rotation 40" is twice that in
-            "rotation 20".
-
-    Returns:
-        Accuracies in per cent, in the order of `DEFORMATIONS`.
+        seed: of the amounts of each deformation: an image's angle in "rotation 40" is twice that in "rotation 20".
     """
 
-    def score(name: str) -> float:
+    def score(row: Deformation) -> Score:
         generator = torch.Generator().manual_seed(seed)
-        return percent_correct(predict, data, device, lambda images, _: deform(images, name, generator))
+        accuracy = percent_correct(predict, data, device, lambda images, _: deform(images, row, generator))
+        return Score(row.metric, accuracy, at=row.at)
 
-    return [Score(row.metric, score(name), at=row.at) for name, row in DEFORMATIONS.items()]
+    return [score(row) for row in DEFORMATIONS.values()]
 
 
 def _matrices(rows: list[list[Tensor]]) -> Tensor:

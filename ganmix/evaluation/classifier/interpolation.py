@@ -18,26 +18,20 @@ PROTOCOL = {"pairs": "each image with one of a random permutation of all"}
 
 @torch.no_grad()
 def interpolation_nll(
-    network: Classifier,
-    data: ImageData,
-    device: torch.device,
-    *,
-    num_lambdas: int,
-    seed: int,
+    network: Classifier, data: ImageData, device: torch.device, *, num_lambdas: int, seed: int
 ) -> dict[str, list[float]]:
     """Return the loss of mixed hidden states against equally mixed labels.
 
     Image x_1 is paired with x_2 of a permutation of all images, and the loss at g_k(lam h_k(x_1) + (1 - lam) h_k(x_2))
-    is lam CE(y_1) + (1 - lam) CE(y_2). Differs from the paper's code, whose permutations were of each batch of 128.
+    is lam CE(y_1) + (1 - lam) CE(y_2). Differs from the paper's code, which permuted each batch of 128.
 
     Args:
-        network: on `device`; its mode is put back.
-        data: with labels.
-        num_lambdas: L >= 2 values of lambda from 0 to 1, evenly apart; 51 in the paper.
+        network: on `device`; afterwards it has its own mode again.
+        num_lambdas: L >= 2 evenly spaced values of lambda from 0 to 1; 51 in the paper.
         seed: of the permutation.
 
     Returns:
-        Name of the boundary -> mean loss over pairs in nats, for each lambda in rising order.
+        Name of the boundary -> mean loss over pairs in nats, for each lambda in ascending order.
     """
     assert data.labels is not None, f"{data.name} has no labels"
     partners = torch.randperm(data.num_images, generator=torch.Generator().manual_seed(seed))
@@ -46,7 +40,7 @@ def interpolation_nll(
     lambdas = torch.linspace(0, 1, num_lambdas, device=device)
     sums: dict[str, list[Tensor]] = {name: [] for name in network.boundaries}
     with evaluating(network), torch.autocast(device.type, enabled=False):
-        # A forward takes few pairs with all lambdas: a parent passes the stages below the boundary once, not L times.
+        # A forward has few pairs with all lambdas: a parent passes the stages below the boundary once, not L times.
         for parents in pairs.split(max(1, BATCH // num_lambdas), dim=1):
             rows = parents.flatten()
             prepared = network.prepare(to_float(images[rows]))

@@ -7,7 +7,6 @@ import io
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from ganmix.data.convert import set_channels, to_float
 from ganmix.engine.digests import sha256_of
 from ganmix.errors import UserError, first_line
+from ganmix.networks.classifier import Classifier
 from ganmix.networks.classifier.files import load_classifier
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -27,12 +27,12 @@ _BUILT: dict[str, "Extractor"] = {}  # Inception takes seconds to build, and man
 
 @dataclass(frozen=True)
 class Extractor:
-    """A frozen network to see images by.
+    """A frozen network that turns images into features.
 
     Args:
-        name: "digits", "fashion_mnist", "inception", ...; scores name it. Only the published Inception is "inception",
-            because only its scores are what the literature calls FID and IS.
-        digest: SHA-256 in hex; another network or other weights have another one.
+        name: names the scores: "digits", "fashion_mnist", ... Only the published Inception is "inception", because
+            only its scores are what the literature calls FID and IS.
+        digest: SHA-256 in hex, different for another network and for other weights.
         network: uint8 images [N, C, H, W] -> (features [N, D], of FID, KID, precision and recall; logits [N, K],
             of IS).
     """
@@ -43,11 +43,10 @@ class Extractor:
 
 
 def get_extractor(name: str, weights: str | None = None) -> Extractor:
-    """The extractor that a config names.
+    """Return the extractor that a config names.
 
     Args:
-        name: "inception", the name of a classifier in ganmix/evaluation/weights/, or a path that ends in
-            .safetensors.
+        name: "inception", the name of a classifier in ganmix/evaluation/weights/, or a path that ends in .safetensors.
         weights: path of the Inception weights; None looks in torch hub's folder, then downloads them there.
 
     Raises:
@@ -58,35 +57,6 @@ def get_extractor(name: str, weights: str | None = None) -> Extractor:
         return inception_extractor(Path(weights) if weights is not None else None)
     if weights is not None:
         raise ValueError(f"weights are only for 'inception', and the extractor is {name!r}")
-    return shipped_extractor(name)
-
-
-def classifier_extractor(
-    network: nn.Module, name: str, *, resolution: int | None = None, channels: int | None = None
-) -> Extractor:
-    """Make an extractor of a frozen copy of a classifier; training `network` on changes nothing in the scores.
-
-    Args:
-        network: maps float images [N, C, H, W] in [-1, 1] to (features [N, D], logits [N, K]).
-        name: of the extractor: "digits" gives "digits-FID".
-        resolution: height and width it was trained on; images of another size are resized (bilinear,
-            antialiased).
-        channels: 1 or 3, as trained; grey images are repeated, colour images turned to luma (ITU-R BT.601).
-            None for either leaves the images as they come.
-    """
-    size = torch.tensor([resolution or 0, channels or 0])
-    digest = sha256_of({**network.state_dict(), "input size": size})
-    frozen = _OnUint8(copy.deepcopy(network), resolution, channels).eval().requires_grad_(False)
-    return Extractor(name, digest, frozen)
-
-
-def shipped_extractor(name: str) -> Extractor:
-    """Return a classifier that ganmix ships, by name, or any other of the same format, by path.
-
-    Raises:
-        ValueError: the name is unknown.
-        UserError: there is no such file, or it holds no classifier.
-    """
     path = Path(name) if name.endswith(".safetensors") else SHIPPED / f"{name}.safetensors"
     shipped = sorted(file.stem for file in SHIPPED.glob("*.safetensors"))
     if path.parent == SHIPPED and path.stem not in shipped:
@@ -96,7 +66,6 @@ def shipped_extractor(name: str) -> Extractor:
         raise ValueError(f"unknown extractor {name!r}{hint} (known: {', '.join(known)}, or a .safetensors file)")
     if not path.is_file():
         raise UserError(f"there is no file {path}")
-
     try:
         classifier = load_classifier(path)
     except Exception as error:  # damaged, or another network's: safetensors', json's and torch's errors
@@ -109,61 +78,71 @@ def shipped_extractor(name: str) -> Extractor:
     )
 
 
-def inception_extractor(weights: Path | None = None) -> Extractor:
-    """The Inception network of the published FID and IS: torch-fidelity's 'inception-v3-compat'.
-
-    Grey images are repeated to three channels; it resizes to 299x299 itself, as TensorFlow 1 did.
+def classifier_extractor(
+    network: nn.Module, name: str, *, resolution: int | None = None, channels: int | None = None
+) -> Extractor:
+    """Make an extractor of a frozen copy of a classifier; training `network` further does not change the scores.
 
     Args:
-        weights: path of weights-inception-2015-12-05-6726825d.pth (95.7 MB); None looks in torch hub's folder
-            ($TORCH_HOME/hub/checkpoints), then downloads the file there.
+        network: maps float images [N, C, H, W] in [-1, 1] to (features [N, D], logits [N, K]).
+        resolution: height and width that it was trained on; resize other images (bilinear, antialiased). None: take
+            any size.
+        channels: 1 or 3, as trained; repeat grey images, and turn colour images to luma (ITU-R BT.601). None: take
+            any number.
+    """
+    size = torch.tensor([resolution or 0, channels or 0])
+    digest = sha256_of({**network.state_dict(), "input size": size})
+    frozen = _OnUint8(copy.deepcopy(network), resolution, channels).eval().requires_grad_(False)
+    return Extractor(name, digest, frozen)
+
+
+def inception_path() -> Path:
+    """Return where torch hub keeps the Inception weights: in $TORCH_HOME/hub/checkpoints."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
+
+
+def inception_extractor(weights: Path | None = None) -> Extractor:
+    """Return the Inception network of the published FID and IS: torch-fidelity's 'inception-v3-compat'.
+
+    It takes grey images too, and resizes to 299x299 itself, as TensorFlow 1 did.
+
+    Args:
+        weights: path of weights-inception-2015-12-05-6726825d.pth (95.7 MB); None: see `get_extractor`.
 
     Raises:
         UserError: the file is missing and cannot be downloaded, or it is another file.
 
     Source: https://github.com/toshas/torch-fidelity, feature_extractor_inceptionv3.py.
     """
-    path = _downloaded_inception() if weights is None else weights
+    path = inception_path() if weights is None else weights
+    advice = (
+        f"Get {INCEPTION_FILE} (95.7 MB, SHA-256 {INCEPTION_SHA256_PREFIX}...) from torch-fidelity's release v0.2.0"
+        f" and put it into {inception_path().parent}"
+    )
+    if weights is None and not path.exists():
+        from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=INCEPTION_SHA256_PREFIX)
+        except (OSError, RuntimeError) as error:  # RuntimeError: the download has another digest
+            raise UserError(f"cannot download the Inception weights ({error}). {advice}") from error
     if not path.is_file():
-        raise UserError(f"there is no file {path}. {_where_to_put_inception()}")
+        raise UserError(f"there is no file {path}. {advice}")
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     if not digest.startswith(INCEPTION_SHA256_PREFIX):
         raise UserError(
             f"{path} is damaged or not the Inception weights: its SHA-256 starts with {digest[:8]}, expected"
-            f" {INCEPTION_SHA256_PREFIX}. {_where_to_put_inception()}"
+            f" {INCEPTION_SHA256_PREFIX}. {advice}"
         )
     if digest not in _BUILT:
         _BUILT[digest] = Extractor("inception", digest, _Inception(content).eval().requires_grad_(False))
     return _BUILT[digest]
 
 
-def _where_to_put_inception() -> str:
-    return (
-        f"Get {INCEPTION_FILE} (95.7 MB, SHA-256 {INCEPTION_SHA256_PREFIX}...) from torch-fidelity's release"
-        f" v0.2.0 and put it into {_hub_folder()}"
-    )
-
-
-def _hub_folder() -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints"
-
-
-def _downloaded_inception() -> Path:
-    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
-
-    path = _hub_folder() / INCEPTION_FILE
-    if not path.exists():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=INCEPTION_SHA256_PREFIX)
-        except (OSError, RuntimeError) as error:  # RuntimeError: what came has another digest
-            raise UserError(f"cannot download the Inception weights ({error}). {_where_to_put_inception()}") from error
-    return path
-
-
 class _OnUint8(nn.Module):
-    """Turns uint8 images into what the classifier was trained on."""
+    """A classifier that takes uint8 images of any size and number of channels."""
 
     def __init__(self, network: nn.Module, resolution: int | None, channels: int | None):
         super().__init__()
@@ -176,8 +155,7 @@ class _OnUint8(nn.Module):
         if self.channels is not None:
             x = set_channels(x, self.channels)
         if self.resolution is not None and x.shape[-2:] != (self.resolution, self.resolution):
-            size = (self.resolution, self.resolution)
-            x = F.interpolate(x, size=size, mode="bilinear", antialias=True)
+            x = F.interpolate(x, size=self.resolution, mode="bilinear", antialias=True)
         features, logits = self.network(x)
         return features, logits
 
@@ -185,13 +163,12 @@ class _OnUint8(nn.Module):
 class _FeaturesAndLogits(nn.Module):
     """A classifier's `features_and_logits` as a forward."""
 
-    def __init__(self, classifier: Any):
+    def __init__(self, classifier: Classifier):
         super().__init__()
         self.classifier = classifier
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        features, logits = self.classifier.features_and_logits(images)
-        return features, logits
+        return self.classifier.features_and_logits(images)
 
 
 class _Inception(nn.Module):

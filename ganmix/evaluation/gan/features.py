@@ -7,13 +7,13 @@ from torch import Tensor
 
 from ganmix.evaluation.gan.extractors import Extractor
 
-# Images in a forward of the generator or an extractor. Not an option: convolutions round otherwise for other sizes,
-# and a score must come out the same to its last digit, wherever it is computed and on however many processes.
+# Images in a forward of the generator or an extractor. Not an option: convolutions round differently for other sizes,
+# and a score must be the same to its last digit on any number of processes.
 PASS = 64
 
 
 class Features(NamedTuple):
-    """What an extractor sees in N images: features float32 [N, D] and logits float32 [N, K], on the CPU."""
+    """Features float32 [N, D] and logits float32 [N, K] of N images, on the CPU."""
 
     features: Tensor
     logits: Tensor
@@ -21,10 +21,9 @@ class Features(NamedTuple):
 
 @torch.no_grad()
 def extract(images: Tensor, extractor: Extractor, device: torch.device) -> Features:
-    """Show images, uint8 [N, C, H, W] on any device, to an extractor on `device`."""
+    """Return the features of images, uint8 [N, C, H, W] on any device, computed on `device`."""
     network = extractor.network.to(device)
-    # A score must not depend on an autocast around the caller.
-    with torch.autocast(device.type, enabled=False):
+    with torch.autocast(device.type, enabled=False):  # a score must not depend on an autocast around the caller
         passes = [network(part.to(device)) for part in images.split(PASS)]
     return join([Features(features.float().cpu(), logits.float().cpu()) for features, logits in passes])
 

@@ -15,11 +15,10 @@ def draw_latents(num: int, noise_size: int, seed: int, truncation: float | None 
     """Return noise float32 [num, noise_size] on the CPU; the first rows are the same whatever `num`.
 
     Args:
-        truncation: T > 0: draw every value from the standard normal distribution restricted to [-T, T]. None: draw
-            from all of it.
+        truncation: T > 0 restricts the standard normal distribution to [-T, T]; None: no restriction.
 
-    Source: Brock et al. 2019, section 3.1; they draw values outside again. The inverse distribution function gives the
-        same distribution in one draw.
+    Source: Brock et al. 2019, section 3.1. They redraw the values outside; the inverse distribution function gives
+        the same distribution in one draw.
     """
     if truncation is None:
         return draw_noise(num, noise_size, seed)
@@ -51,16 +50,15 @@ def slerp(start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
 
 
 def paths(starts: Tensor, ends: Tensor, num: int) -> Tensor:
-    """Return `num` >= 2 evenly spaced points from each start [N, z] to its end [N, z], both included: [N, num, z]."""
+    """Return `num` >= 2 evenly spaced points from each start [N, z] to its end [N, z], including both: [N, num, z]."""
     weight = torch.linspace(0, 1, num, dtype=torch.float64).view(1, num, 1)
     return slerp(starts.unsqueeze(1), ends.unsqueeze(1), weight)
 
 
 def loop(stops: Tensor, num: int) -> Tensor:
-    """Return a closed path through `stops` [K, N, z]: `num` points from each stop to the next, denser near the stops.
+    """Return a closed path through `stops` [K, N, z], with `num` points a leg, denser near the stops: [K * num, N, z].
 
-    Returns:
-        [K * num, N, z]: it begins at the first stop and ends one point before it.
+    It begins at the first stop and ends one point before it.
     """
     even = torch.arange(num, dtype=torch.float64) / num
     weight = (1 - torch.cos(math.pi * even)) / 2

@@ -1,4 +1,4 @@
-"""Does a generator copy? How near its samples and, for comparison, held-out images come to the training images."""
+"""Does a generator copy? Distances of its samples, and of held-out images, to the nearest training images."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 NUM_NEIGHBOURS = 5
-CHUNK = 4096  # references at a time, so that their copies in float64 fit into memory
+CHUNK = 4096  # references at a time, so that their float64 copies fit into memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,11 +15,11 @@ class Nearness:
     """Distances to the nearest training images.
 
     Args:
-        name: of what is compared.
+        name: of the vectors: pixels, or an extractor's name.
         unit: of the distances, in words.
-        distances: each sample's, to its K nearest ones, float64 [S, K], ascending.
-        indices: which these are, int64 [S, K].
-        held_out: each held-out image's, to its nearest one, float64 [H]; None: there are no held-out images.
+        distances: from each sample to its K nearest training images, float64 [S, K], ascending.
+        indices: of these training images, int64 [S, K].
+        held_out: from each held-out image to its nearest training image, float64 [H]; None: no held-out images.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Nearness:
     held_out: Tensor | None
 
     def summary(self) -> dict[str, Any]:
-        """Return, for JSON: the unit; number, median and least of the distances; the ratio of the medians."""
+        """Return the unit, each number, median and least of the distances, and the ratio of the medians, for JSON."""
 
         def figures(distances: Tensor) -> dict[str, float]:
             return {"num": len(distances), "median": float(distances.quantile(0.5)), "least": float(distances.min())}
@@ -50,16 +50,15 @@ def nearness(
 
 
 def nearest(queries: Tensor, references: Tensor, num: int) -> tuple[Tensor, Tensor]:
-    """Find the nearest references of each query by Euclidean distance, exactly: a copy has distance 0.
+    """Find the nearest references of each query by exact Euclidean distance: a copy has distance 0.
 
     Args:
-        queries: [Q, D] on the CPU, of any dtype.
-        references: [M, D] on the CPU, of any dtype.
+        queries, references: [Q, D] and [M, D] on the CPU, of any dtype.
         num: 1..M.
 
     Returns:
         Distances float64 [Q, num], ascending, and the references' indices int64 [Q, num]. Equally distant references
-        come in any order.
+        have no order.
     """
     assert 1 <= num <= len(references), f"num must lie in 1..{len(references)}, got {num}"
     targets = queries.double()
@@ -72,7 +71,7 @@ def nearest(queries: Tensor, references: Tensor, num: int) -> tuple[Tensor, Tens
 
     chunks = enumerate(references.split(CHUNK))
     candidates = torch.cat([candidates_of(chunk) + i * CHUNK for i, chunk in chunks], dim=1)
-    # The sum above cancels where a query and a reference are nearly the same: measure the candidates by differences.
+    # The sum above loses its digits where a query is close to a reference: measure the candidates by differences.
     pairs = zip(targets, candidates, strict=True)
     distances = torch.stack([(references[index].double() - target).norm(dim=1) for target, index in pairs])
     distances, order = distances.sort(dim=1, stable=True)

@@ -1,6 +1,5 @@
-"""Protocols: all that a score depends on beside the generator. Scores of unlike protocols are never compared."""
+"""Protocols: all that a score depends on besides the generator. Only scores of equal protocols are compared."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,10 +7,10 @@ from typing import Any
 from ganmix.evaluation.gan.extractors import SHIPPED, Extractor
 from ganmix.evaluation.gan.reference import Reference
 
-FEW_IMAGES = 10_000  # FID grows as images become fewer; below this, by more than most methods differ
+FEW_IMAGES = 10_000  # FID grows as images become fewer; below this number, by more than most methods differ
 
-# The same in every protocol: torch-fidelity's defaults, and the seed of the noise that is scored and of the choice of
-# real images, so that scores differ only by the generators.
+# The same in every protocol. The first three are torch-fidelity's defaults. The seed draws the noise and the real
+# images, so that scores differ only by the generators.
 IS_SPLITS = 10
 KID_SUBSET = 1000
 NEIGHBOURS = 3
@@ -24,11 +23,10 @@ class Parts:
 
     Args:
         extractor: its name or file; None: the classifier shipped for the data set or, where there is none, Inception.
-        num_fake: generated images.
         reference: "train", "test", or a .npz of statistics.
-        num_real: so many of the reference's images, drawn by SEED; None: all.
+        num_real: draw this many of the reference's images by SEED; None: take all.
         quantisation: of generated images to bytes: "round" or "truncate".
-        batch_norm: the statistics of G's batch norms: "running", "batch" or "standing".
+        batch_norm: see `with_batch_norm`.
     """
 
     extractor: str | None
@@ -40,11 +38,11 @@ class Parts:
 
 
 PROTOCOLS = {
-    # The field's: as many generated as real images, against the training images (DDPM, EDM, StyleGAN2-ADA, mimicry).
+    # The usual one today: 50,000 generated images against the training images (DDPM, EDM, StyleGAN2-ADA, mimicry).
     "modern": Parts("inception", 50_000, "train"),
-    # The Manifold Mixup paper does not say which real images its FIDs are against. The only mode of the authors' code
-    # that computes one (task_launcher.py --interactive fid_tf) reads statistics from tf/cifar-10-fid.npz, which is not
-    # in their repository. By its name and keys it is probably chainer-gan-lib's file, of the training images.
+    # The Manifold Mixup paper does not name the real images of its FIDs. The only mode of the authors' code that
+    # computes one (task_launcher.py --interactive fid_tf) reads tf/cifar-10-fid.npz, which is not in their repository.
+    # By its name and keys it is probably chainer-gan-lib's file, of the training images.
     "paper": Parts("inception", 50_000, "train", quantisation="truncate"),
     # The same against test images: a branch in their code that nothing calls.
     "paper_test": Parts("inception", 50_000, "test", quantisation="truncate"),
@@ -55,7 +53,7 @@ PROTOCOLS = {
 
 
 def choose_parts(name: str, dataset: str, replaced: Mapping[str, Any]) -> tuple[str, Parts]:
-    """Return a protocol's parts for a data set, some of them `replaced` where not None, and its name with these."""
+    """Return a protocol's name and its parts for a data set, with the parts in `replaced` that are not None."""
     named = PROTOCOLS[name]
     if named.extractor is None:
         shipped = (SHIPPED / f"{dataset}.safetensors").is_file()
@@ -68,10 +66,10 @@ def choose_parts(name: str, dataset: str, replaced: Mapping[str, Any]) -> tuple[
 def describe_protocol(
     name: str, parts: Parts, extractor: Extractor, reference: Reference, *, ema: bool
 ) -> dict[str, Any]:
-    """Return the whole protocol as plain values for JSON, to be stored with each score.
+    """Return the whole protocol as plain values for JSON, which are stored with each score.
 
     Raises:
-        ValueError: too few images for any score.
+        ValueError: there are too few images for any score.
     """
     known = [num for num in (parts.num_fake, reference.num) if num is not None]
     if min(known) < IS_SPLITS:
@@ -91,13 +89,3 @@ def describe_protocol(
         "neighbours": NEIGHBOURS,
         "seed": SEED,
     }
-
-
-def protocol_key(protocol: Mapping[str, Any]) -> str:
-    """Return what is equal for stored protocols whose scores may be compared: all but the name, as canonical JSON."""
-    return json.dumps({key: value for key, value in protocol.items() if key != "name"}, sort_keys=True)
-
-
-def same_protocol(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """Tell whether scores by two stored protocols may be compared."""
-    return protocol_key(first) == protocol_key(second)

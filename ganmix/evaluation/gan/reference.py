@@ -1,4 +1,4 @@
-"""The real side of a score: features and statistics of real images, kept on disk by what they were computed from."""
+"""The real side of a score: features and statistics of real images, and their cache."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -25,14 +25,14 @@ Watch = Callable[[Sequence[Any]], Sequence[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Real images as an extractor sees them.
+    """The features of real images, or only their statistics.
 
     Args:
-        identity: what the protocol says of them: dataset, split and number, or file; a digest; and the seed they were
-            drawn by, where they are only a part.
+        identity: identifies the images in a protocol: dataset, split and number, or file; a digest; and the seed that
+            drew them, where they are only a part.
         mu: mean of the features, float64 [D].
         sigma: their covariance, float64 [D, D].
-        features: float32 [M, D]; None where only the statistics are known, and so only FID can be computed.
+        features: float32 [M, D]; None: only the statistics are known, so FID is the only score against them.
     """
 
     identity: dict[str, Any]
@@ -42,7 +42,7 @@ class Reference:
 
     @property
     def num(self) -> int | None:
-        """The number of images, where it is known."""
+        """The number of images, or None where it is unknown."""
         return self.identity["num"]
 
 
@@ -53,12 +53,12 @@ def statistics(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def images_digest(images: Tensor) -> str:
-    """SHA-256 in hex of a set of images: shape, values and order."""
+    """Return the SHA-256, in hex, over the shape, values and order of images."""
     return sha256_of({"images": images})
 
 
 def draw_images(data: ImageData, num: int, seed: int) -> ImageData:
-    """Draw `num` of the images, which stay in their order: the first ones may all be of one class."""
+    """Draw `num` of the images and keep their order; the first images of a data set may all be of one class."""
     draw = torch.Generator().manual_seed(seed)
     return data.subset(torch.randperm(data.num_images, generator=draw)[:num].sort().values)
 
@@ -72,13 +72,12 @@ def image_reference(
     world: World | None = None,
     watch: Watch = lambda items: items,
 ) -> Reference:
-    """Compute, or read from the cache, what an extractor sees in real images.
+    """Compute the features of real images, or read them from the cache.
 
     Args:
-        cache: folder that keeps it, 4 D bytes an image, under the digests of the images and of the extractor's
-            weights, so that no other images or weights ever meet it; a file that is damaged or was changed is
-            computed again. None: it is not kept.
-        watch: wraps what is iterated over, as a progress bar does.
+        cache: folder of the features, 4 D bytes an image. The digests of the images and of the extractor's weights
+            name each file; a damaged or changed file is computed again. None: no cache.
+        watch: wraps the passes, as a progress bar does.
     """
     world = world or World()
     digest = images_digest(data.images)
@@ -92,8 +91,8 @@ def image_reference(
             mu, sigma = statistics(features)
             found = {"features": features, "mu": mu, "sigma": sigma}
             if path:
-                metadata = origin | {"content": sha256_of(found)}
-                write_atomically(path, safetensors.torch.save(found, metadata), shared=True)  # trainings side by side
+                content = safetensors.torch.save(found, origin | {"content": sha256_of(found)})
+                write_atomically(path, content, shared=True)  # by trainings side by side
         found = world.share(found)
         assert found is not None
     identity = {"dataset": data.name, "split": data.split, "num": data.num_images, "digest": digest}
@@ -112,7 +111,7 @@ def _read(path: Path, origin: dict[str, str], num_images: int) -> dict[str, Tens
 
 
 def save_reference(path: Path, reference: Reference, extractor: Extractor) -> None:
-    """Write mean and covariance as .npz: mu and sigma, as other tools' files have them, and where they come from."""
+    """Write a .npz of mu and sigma, the names that other tools use too, and of the images' and extractor's identity."""
     buffer = io.BytesIO()
     known = {key: str(value) for key, value in reference.identity.items() if key != "file" and value is not None}
     origin = {"extractor_digest": extractor.digest, **known}
@@ -124,14 +123,14 @@ def file_reference(path: Path, extractor: Extractor) -> Reference:
     """Read mean and covariance from a .npz with mu [D] and sigma [D, D], ours or another tool's.
 
     Raises:
-        UserError: there is no such file, it is not of this kind, or it says that another extractor saw the images.
+        UserError: there is no such file, it is not of this kind, or it names another extractor.
     """
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
         mu, sigma = (torch.from_numpy(found[name]).double() for name in ("mu", "sigma"))
         num = int(found["num"]) if "num" in found else None
-    except Exception as error:  # damaged, or another file: the errors of NumPy, zipfile and zlib are of many kinds
+    except Exception as error:  # damaged, or another file: NumPy, zipfile and zlib raise many kinds
         problem = first_line(error) if path.exists() else "there is no such file"
         raise UserError(f"{path} is not a .npz of mu and sigma ({problem})") from error
     if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):

@@ -1,4 +1,4 @@
-"""Classifiers by name. A new one is a file here, an entry of `CLASSIFIERS`, and its section in config/classifier.py."""
+"""Classifiers by name. A new one needs a file, an entry of `CLASSIFIERS`, and its section in config/classifier.py."""
 
 from collections.abc import Callable
 

@@ -9,25 +9,24 @@ from ganmix.networks.staged import Staged
 
 
 class Shared(TypedDict):
-    """What the constructor of every classifier takes beside its own keys; see `Classifier`."""
+    """What the constructor of every classifier takes besides its own keys; see `Classifier`."""
 
     num_classes: int
     prepare: NotRequired[nn.Module | None]
 
 
 class Classifier(Staged):
-    """Images [N, C, R, R] in [-1, 1] -> logits [N, K]: a preparation, the stages, and a last one called 'linear'.
+    """Images [N, C, R, R] in [-1, 1] -> logits [N, K]: a preparation, the stages, and a last stage called 'linear'.
 
-    `forward` takes what `prepare` returns, so that a plan at stage 0 mixes prepared images; `predict` takes images.
+    `forward` takes prepared images, so that a plan at stage 0 mixes these; `predict` takes images.
 
     Args:
         stages: name -> module, in order; prepared images to features [N, D].
         num_features: D.
-        channels, resolution: C and R of the images it is made for.
-        keys: the arguments of the network's own constructor, from which it is built again.
+        channels, resolution: C and R.
+        keys: the arguments of the network's own constructor, to build it again.
         num_classes: K.
-        prepare: what is done to images before stage 0, one of `PREPARATIONS` if the classifier is to be saved; None:
-            nothing.
+        prepare: prepares images before stage 0; a saved classifier needs one of `PREPARATIONS`, or None for nothing.
     """
 
     name: ClassVar[str]  # in CLASSIFIERS
@@ -62,6 +61,6 @@ class Classifier(Staged):
         return self(self.prepare(images))
 
     def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the features [N, D], which the last layer sees, and the logits [N, K] of images in [-1, 1]."""
+        """Return the last layer's input, features [N, D], and the logits [N, K] of images in [-1, 1]."""
         features = self.hidden(self.prepare(images), len(self.stages) - 1)
         return features, self.stages["linear"](features)

@@ -1,4 +1,4 @@
-"""The network whose hidden states can be drawn: Figures 5 and 8 of the paper."""
+"""The network with drawable hidden states of the paper's Figures 5 and 8."""
 
 from typing import Unpack
 
@@ -10,13 +10,8 @@ from ganmix.networks.classifier.base import Classifier, Shared
 class BottleneckMLP(Classifier):
     """Two hidden layers, a linear bottleneck of two units, two hidden layers; LeakyReLU 0.01.
 
-    The boundary called 'bottleneck' is where the paper mixes and what it draws. As the paper describes it; the
-    authors' code has a third hidden layer before the bottleneck, and batch norm after it.
-
-    Args:
-        channels, resolution, shared: see `Classifier`.
-        hidden: units of each hidden layer.
-        bottleneck: units of the bottleneck.
+    The paper mixes at, and draws, the boundary 'bottleneck'. The network follows the paper's text; the authors' code
+    has a third hidden layer before the bottleneck, and batch norm after it.
     """
 
     name = "bottleneck_mlp"

@@ -7,7 +7,7 @@ from torch import nn
 from ganmix.networks.classifier.base import Classifier, Shared
 from ganmix.networks.classifier.layers import MeanPool
 
-# downsample -> for each convolution its stride, and whether it is followed by pooling
+# downsample -> for each convolution its stride, and whether pooling follows
 DOWNSAMPLING = {
     "stride": ((1, False), (2, False), (2, False)),
     "max_pool": ((1, True), (1, True), (1, False)),
@@ -30,10 +30,9 @@ class ConvClassifier(Classifier):
     """Three convolutions; mean over the pixels.
 
     Args:
-        channels, resolution, shared: see `Classifier`.
-        width: channels of the first convolution; then 2 and 4 times as many.
-        downsample: how two of the three halve the resolution; both ways take the same multiplications. "stride": the
-            second and third have stride 2; "max_pool": the first and second are followed by max pooling.
+        width: channels of the first convolution; the next two have 2 and 4 times as many.
+        downsample: "stride": the second and third convolution have stride 2; "max_pool": max pooling follows the first
+            and second. Both need the same number of multiplications.
     """
 
     name = "conv"

@@ -1,4 +1,4 @@
-"""A trained classifier as a safetensors file; such files are the feature extractors of the scores too."""
+"""A trained classifier as a safetensors file; such a file can also be the feature extractor of scores."""
 
 import json
 from collections.abc import Mapping
@@ -12,22 +12,21 @@ from ganmix.networks.classifier import CLASSIFIERS, PREPARATIONS, Classifier
 
 
 def classifier_file(network: Classifier, recipe: dict[str, Any]) -> bytes:
-    """Return weights, settings and the recipe (config and result) that made them, as a safetensors file.
+    """Return weights, settings and their recipe (config and result) as a safetensors file.
 
     Raises:
-        ValueError: its preparation is none of `PREPARATIONS`, so that the file could not be loaded.
+        ValueError: the preparation is none of `PREPARATIONS`, so the file could not be loaded.
     """
     preparation = network.settings["prepare"]
     if preparation is not None:
         _entry(PREPARATIONS, preparation, "preparation")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     metadata = {"settings": json.dumps(network.settings), "recipe": json.dumps(recipe)}
-    content: bytes = safetensors.torch.save(tensors, metadata)
-    return content
+    return bytes(safetensors.torch.save(tensors, metadata))
 
 
 def load_classifier(path: Path) -> Classifier:
-    """Load a classifier from a file with what `classifier_file` returned; in eval mode, on the CPU.
+    """Load a classifier from a file of `classifier_file`, in eval mode, on the CPU.
 
     Raises:
         ValueError: the kind of network or preparation is unknown.

@@ -8,13 +8,9 @@ from torch import Tensor, nn
 
 
 class Dropout(nn.Module):
-    """In training, each value is 0 with probability p, the others are divided by 1 - p.
+    """In training mode, set each value to 0 with probability p in [0, 1), and divide the rest by 1 - p.
 
-    It draws from `generator`, which must be on the device of the values. The trainer sets it, since checkpoints do not
-    hold the state of the global generator.
-
-    Args:
-        p: in [0, 1).
+    The trainer sets `generator`, on the device of the values: checkpoints do not hold the global generator's state.
     """
 
     def __init__(self, p: float):
@@ -30,16 +26,15 @@ class Dropout(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """BN, activation, conv 3x3, twice, added to the shortcut: [N, I, H, W] -> [N, O, H / stride, W / stride].
+    """BN, activation, conv 3x3, twice, plus the shortcut: [N, I, H, W] -> [N, O, H / stride, W / stride].
 
-    The shortcut is a 1x1 convolution where the shape changes, else the identity. Only the block's own tensors are
-    changed in place: the boundary and the shortcut still need x.
+    The shortcut is a 1x1 convolution where the shape changes, else the identity. No operation changes x in place: the
+    boundary and the shortcut still need it.
 
     Args:
-        in_channels, channels: I and O.
         stride: of the first convolution.
         slope: of the activation below 0; 0 is ReLU.
-        activate_shortcut: the 1x1 convolution sees x after the first BN and activation; False: x itself.
+        activate_shortcut: feed the 1x1 convolution x after the first BN and activation; False: x itself.
         dropout: probability of dropping a value between the first convolution and the second BN.
     """
 
@@ -87,13 +82,13 @@ def conv_shortcut(in_channels: int, channels: int, stride: int) -> nn.Conv2d | N
 def residual_stages(
     channels: int, widths: Sequence[int], num_blocks: Sequence[int], blocks: Sequence[Callable[..., nn.Module]]
 ) -> dict[str, nn.Module]:
-    """Make 'layer1', 'layer2' ...: groups of blocks, the first behind a 3x3 stem, the others begun with stride 2.
+    """Make 'layer1', 'layer2' ...: groups of blocks. The first has a 3x3 stem, every other one begins with stride 2.
 
     Args:
         channels: of the images.
         widths: channels of the stem, then of each group.
         num_blocks: of each group.
-        blocks: of each group: (in_channels, channels, stride) -> block.
+        blocks: for each group, (in_channels, channels, stride) -> block.
     """
     stages: dict[str, nn.Module] = {}
     for i, block in enumerate(blocks):

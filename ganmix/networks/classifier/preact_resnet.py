@@ -9,7 +9,7 @@ from ganmix.networks.classifier.layers import BasicBlock, MeanPool, conv_shortcu
 
 
 class Bottleneck(nn.Module):
-    """BN, ReLU, conv, three times, 1x1, 3x3 and 1x1 on a fourth of the channels; else as `BasicBlock`."""
+    """BN, ReLU, conv, three times: 1x1, 3x3 and 1x1 on a fourth of the channels. The rest is as in `BasicBlock`."""
 
     def __init__(self, in_channels: int, channels: int, stride: int):
         super().__init__()
@@ -43,16 +43,12 @@ class PreActResNet(Classifier):
     """A 3x3 stem and four groups of pre-activation blocks, the last three of which begin with stride 2.
 
     Boundaries 0 to 3 are the paper's eligible layers: the input and the outputs of the first three resblocks. As in
-    the authors' code, neither BN nor ReLU lies between the last block and the mean over the pixels, and weights
-    start as PyTorch has them (uniform within 1 / sqrt(fan-in)); He et al. have both, and He-normal weights.
+    the authors' code, neither BN nor ReLU lies between the last block and the mean over the pixels, and weights have
+    PyTorch's initialisation (uniform within 1 / sqrt(fan-in)); He et al. have both, and He-normal weights.
 
     Args:
-        channels, resolution, shared: see `Classifier`.
-        depth: 18 or 34, of basic blocks; 152, of bottlenecks.
+        depth: 18 or 34, of basic blocks; 152, of bottlenecks; another depth raises ValueError.
         width: channels of the stem and, times 1, 2, 4 and 8, of the groups; bottlenecks have 4 times as many.
-
-    Raises:
-        ValueError: another depth.
 
     Source: https://github.com/vikasverma1077/manifold_mixup, supervised/preact_resnet.py at 8d359f1.
     """

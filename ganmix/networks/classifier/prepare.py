@@ -1,6 +1,6 @@
 """Preparation of images for a classifier, measured on the training images.
 
-It is a part of the network: attacks and deformations act on images, and gradients pass through it.
+It is a part of the network: attacks and deformations change images before it, and gradients pass through it.
 """
 
 from typing import ClassVar, Self
@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from ganmix.data.convert import to_float
 
-CHUNK = 1024  # images taken at a time: a whole data set in float64 would not fit everywhere
+CHUNK = 1024  # images at a time: a whole data set in float64 may not fit into memory
 GCN_NORM = 55.0
-# Of an image less its mean. The least contrast of an 8-bit image, one pixel one level off, is 0.008.
-MIN_CONTRAST = 1e-3
+MIN_CONTRAST = 1e-3  # least norm of an image minus its mean; in 8 bits, one pixel one level off makes 0.008
 
 
 class Normalise(nn.Module):
@@ -60,10 +59,10 @@ class Normalise(nn.Module):
 class Whiten(nn.Module):
     """Global contrast normalisation of each image, then ZCA whitening over the training images.
 
-    The first takes an image's mean over all its values from it and scales it to norm 55. The second is
+    The first subtracts an image's mean over all its values and scales it to norm 55. The second is
     (x - mean) @ W with W = U diag(1 / sqrt(S + eps)) U^T, where U and S are eigenvectors and eigenvalues of the
     covariance of the contrast-normalised training images. eps = 0.1 is Oliver et al.'s (arXiv 1804.09170), who add it
-    to the covariance's diagonal, where eigenvalues of CIFAR-10 are 1 in the mean (55^2 / 3072).
+    to the covariance's diagonal; the mean eigenvalue of CIFAR-10 is 1 (55^2 / 3072).
 
     Args:
         mean: float [D], D = C R R.
@@ -74,7 +73,7 @@ class Whiten(nn.Module):
 
     name: ClassVar[str] = "zca"
     contrast: ClassVar[bool] = True
-    eps: ClassVar[float] = 0.1
+    eps: ClassVar[float] = 0.1  # > 0: some directions, such as the mean's, may have no variance
     mean: Tensor
     matrix: Tensor
 
@@ -84,13 +83,8 @@ class Whiten(nn.Module):
         self.register_buffer("matrix", matrix.float())
 
     @classmethod
-    def of(cls, images: Tensor, eps: float | None = None) -> Self:
-        """Measure training images, uint8 [N, C, R, R], in float64; time grows as N D^2 + D^3, memory as D^2.
-
-        Args:
-            eps: added to each eigenvalue, > 0: in some directions, as that of the mean, there may be no variance.
-                None: the class's.
-        """
+    def of(cls, images: Tensor) -> Self:
+        """Measure training images, uint8 [N, C, R, R], in float64; time grows as N D^2 + D^3, memory as D^2."""
         num_values = images[0].numel()
         total = torch.zeros(num_values, dtype=torch.float64, device=images.device)
         products = torch.zeros(num_values, num_values, dtype=torch.float64, device=images.device)
@@ -101,8 +95,7 @@ class Whiten(nn.Module):
         mean = total / len(images)
         values, vectors = torch.linalg.eigh(products / len(images) - mean.outer(mean))
         values = values.clamp(min=0)  # rounding makes eigenvalues of 0 slightly negative
-        scale = (values + (cls.eps if eps is None else eps)).rsqrt()
-        return cls(mean, vectors * scale @ vectors.T)
+        return cls(mean, vectors * (values + cls.eps).rsqrt() @ vectors.T)
 
     @classmethod
     def empty(cls, channels: int, resolution: int) -> Self:
@@ -111,7 +104,7 @@ class Whiten(nn.Module):
         return cls(torch.zeros(num_values), torch.eye(num_values))
 
     def forward(self, images: Tensor) -> Tensor:
-        # bfloat16 would lose more of an image than the sums of thousands of its values can do without
+        # The sums of thousands of values need more precision than bfloat16 has.
         with torch.autocast(images.device.type, enabled=False):
             x = self._before(images).flatten(1)
             return ((x - self.mean) @ self.matrix).view(images.shape)
@@ -126,8 +119,8 @@ class WhitenOnly(Whiten):
 
     Their diag(1 / sqrt(S) + 1e-6) regularises nothing; the eps here only keeps directions without variance finite.
 
-    Differs from the authors' code: they divide channels by their standard deviations first (63.0, 62.1 and 66.7 for
-    CIFAR-10), which whitening undoes but for a rotation by about a degree.
+    Differs from the authors' code: they first divide channels by their standard deviations (63.0, 62.1 and 66.7 for
+    CIFAR-10); whitening undoes this, except for a rotation by about a degree.
     """
 
     name = "zca_only"
@@ -136,16 +129,16 @@ class WhitenOnly(Whiten):
 
 
 def normalise_contrast(images: Tensor) -> Tensor:
-    """Return images [N, C, R, R] of mean 0 and norm 55 each; one without contrast becomes 0."""
+    """Give each image [C, R, R] of a batch mean 0 and norm 55; an image without contrast becomes 0."""
     centred = images - images.mean((1, 2, 3), keepdim=True)
     norm = torch.linalg.vector_norm(centred, dim=(1, 2, 3), keepdim=True)
     return centred * (GCN_NORM / norm.clamp(min=MIN_CONTRAST))
 
 
-# name -> measured from training images by `of`, or `empty`, to load what was measured
+# name -> a class: `of` measures training images, `empty` makes one to load a state into
 PREPARATIONS: dict[str, type[Normalise] | type[Whiten]] = {kind.name: kind for kind in (Normalise, Whiten, WhitenOnly)}
 
 
 def prepare_for(name: str | None, images: Tensor) -> Normalise | Whiten | None:
-    """Return the preparation called `name`, measured from training images, uint8 [N, C, R, R]; None for None."""
+    """Return the preparation `name`, measured on training images, uint8 [N, C, R, R]; None for None."""
     return None if name is None else PREPARATIONS[name].of(images)

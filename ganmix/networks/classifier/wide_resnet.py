@@ -13,20 +13,16 @@ from ganmix.networks.classifier.layers import BasicBlock, MeanPool, residual_sta
 class WideResNet(Classifier):
     """A 3x3 stem of 16 channels and three groups of pre-activation blocks, as in the WRN-28-2 of Oliver et al. 2018.
 
-    As theirs, it has LeakyReLU and, by default, their slope and no dropout; the 1x1 shortcuts of the second and third
-    group see a block's input before its BN and activation. Convolutions start He-normal by fan-out, the last layer
+    Like theirs, it has LeakyReLU and, by default, their slope and no dropout; the 1x1 shortcuts of the second and third
+    group take a block's input before its BN and activation. Convolutions start He-normal by fan-out, the last layer
     Glorot-normal, biases at 0. Differs from Oliver et al.: PyTorch's batch norm (eps 1e-5, momentum 0.1; theirs has
     1e-3 and 0.001).
 
     Args:
-        channels, resolution, shared: see `Classifier`.
-        depth: 6 n + 4, for n >= 1 blocks a group.
+        depth: 6 n + 4, for n >= 1 blocks a group; another depth raises ValueError.
         width: k; the groups have 16 k, 32 k and 64 k channels.
         slope: of LeakyReLU below 0; the authors of Manifold Mixup use PyTorch's, 0.01.
         dropout: between the two convolutions of each block; the authors use 0.3.
-
-    Raises:
-        ValueError: depth is not of that form.
 
     Source: https://github.com/brain-research/realistic-ssl-evaluation, lib/networks.py.
     """

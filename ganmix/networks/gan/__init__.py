@@ -1,4 +1,4 @@
-"""Generators and discriminators by name. A new one is a file here, an entry of a table, and its section in config."""
+"""Generators and discriminators by name. A new one needs a file, a table entry, and its section in config/gan.py."""
 
 import math
 from collections.abc import Callable

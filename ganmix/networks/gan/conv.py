@@ -1,4 +1,4 @@
-"""A small convolutional pair in the style of DCGAN (Radford et al. 2015), which a CPU can train."""
+"""A small convolutional pair in the style of DCGAN (Radford et al. 2015) that a CPU can train."""
 
 from torch import nn
 
@@ -20,7 +20,7 @@ class UpStage(nn.Sequential):
 class ConvStage(nn.Sequential):
     """Conv, LeakyReLU 0.1: 4x4 of stride 2, [N, I, 2H, 2W] -> [N, O, H, W], or 3x3 that keeps the size.
 
-    It has no mean pooling, which would halve the little signal that spectral norm lets through.
+    There is no mean pooling, which would halve the little signal that spectral norm lets through.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, down: bool):

@@ -1,4 +1,4 @@
-"""First and last layers, initialisation and spectral norm, which the generators and discriminators share."""
+"""What generators and discriminators share: first and last layers, initialisation and spectral norm."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -28,7 +28,7 @@ class ToImage(nn.Sequential):
 
 
 def num_doublings(resolution: int) -> int:
-    """Return how often 4 pixels double to `resolution`, a power of two from 8 to 128."""
+    """Return the number of doublings from 4 pixels to `resolution`, a power of two from 8 to 128."""
     if resolution not in (8, 16, 32, 64, 128):
         raise ValueError(f"resolution must be a power of two from 8 to 128, got {resolution}")
     return resolution.bit_length() - 3
@@ -38,7 +38,7 @@ def initialise(network: nn.Module, gains: Mapping[str, float] = MappingProxyType
     """Give every layer zero biases and Glorot uniform weights.
 
     Args:
-        gains: end of a layer's path, such as ".conv1" -> its gain; the other layers have gain 1.
+        gains: end of a layer's path, such as ".conv1" -> its gain; other layers have gain 1.
     """
     for path, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -51,11 +51,8 @@ def initialise(network: nn.Module, gains: Mapping[str, float] = MappingProxyType
 def spectrally_normalise(network: nn.Module, but: tuple[str, ...] = ()) -> None:
     """Divide the weight of every convolution and linear layer by its largest singular value (Miyato et al. 2018).
 
-    One power iteration a forward in training mode. A folded convolution (resample.py) is normalised by its 3x3 weight,
-    as the textbook form is.
-
-    Args:
-        but: leave out the layers whose paths end with one of these.
+    Each forward in training mode does one power iteration. A folded convolution (resample.py) is normalised by its 3x3
+    weight, as the textbook form is. Layers whose paths end with one of `but` are left out.
     """
     for path, module in list(network.named_modules()):
         if isinstance(module, nn.Conv2d | nn.Linear) and not path.endswith(but):

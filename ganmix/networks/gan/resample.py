@@ -1,8 +1,8 @@
-"""Up- and downsampling beside a convolution, folded into it: the same function for less than half the work.
+"""Up- and downsampling folded into a convolution next to it: the same function for less than half the work.
 
 Nearest x2 upsampling then a 3x3 convolution is a 4x4 transposed convolution of stride 2; a 3x3 convolution then 2x2
 mean pooling is a 4x4 convolution of stride 2; both with the 3x3 kernel convolved with a 2x2 box. Per pixel of the
-small image that makes 16 multiplications of 36. The parameters stay those of the 3x3 convolution.
+small image, 16 multiplications replace 36. The parameters stay those of the 3x3 convolution.
 """
 
 import torch.nn.functional as F
@@ -38,7 +38,7 @@ class ConvDownsample2d(nn.Conv2d):
 
 
 class UpsampleShortcut(nn.Module):
-    """Nearest x2 upsampling, with `conv` a 1x1 convolution too; the two commute, so it runs on the small image."""
+    """Nearest x2 upsampling, after the 1x1 convolution `conv` if any; they commute, so it runs on the small image."""
 
     def __init__(self, conv: nn.Module | None):
         super().__init__()
@@ -49,7 +49,7 @@ class UpsampleShortcut(nn.Module):
 
 
 class DownsampleShortcut(nn.Module):
-    """2x2 mean pooling and a 1x1 convolution, which commute, so it runs on the small image."""
+    """2x2 mean pooling, then the 1x1 convolution `conv`; they commute, so it runs on the small image."""
 
     def __init__(self, conv: nn.Module):
         super().__init__()

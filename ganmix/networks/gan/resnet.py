@@ -11,7 +11,7 @@ from ganmix.networks.staged import Staged
 
 
 class UpBlock(nn.Module):
-    """BN, ReLU, upsample, conv, BN, ReLU, conv; the shortcut upsamples, with a 1x1 convolution or bare."""
+    """BN, ReLU, upsample, conv, BN, ReLU, conv; the shortcut upsamples, with or without a 1x1 convolution."""
 
     def __init__(self, channels: int, conv_shortcut: bool):
         super().__init__()
@@ -27,10 +27,10 @@ class UpBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """ReLU, conv, ReLU, conv, pool; `first` leaves out the first ReLU, `down` False leaves out the pooling.
+    """ReLU, conv, ReLU, conv, pool; without the first ReLU if `first`, without the pooling unless `down`.
 
-    The shortcut pools and has a 1x1 convolution; without pooling it is bare, or with `flat_bypass` that convolution.
-    The first ReLU is not in place: the shortcut, and a mix at this boundary, still need what came in.
+    The shortcut pools and has a 1x1 convolution. Without pooling it is the identity, or with `flat_bypass` that
+    convolution. The first ReLU is not in place: the shortcut, and a mix at this boundary, still need the input.
     """
 
     def __init__(self, in_channels: int, channels: int, *, first: bool, down: bool, flat_bypass: bool):
@@ -64,10 +64,9 @@ class ResNetGenerator(Staged):
 
     Args:
         channels, resolution: C and R of the images; R is a power of two from 8 to 128.
-        z: dimensions of the noise.
         width: channels of every block.
-        conv_shortcut: a 1x1 convolution on the shortcuts.
-        residual_gain: gain of the blocks' 3x3 convolutions (Glorot uniform); the rest has gain 1.
+        conv_shortcut: put a 1x1 convolution on the shortcuts.
+        residual_gain: of the blocks' 3x3 convolutions (Glorot uniform); the rest has gain 1.
         spectral_norm: on every weight.
     """
 
@@ -95,11 +94,11 @@ class ResNetDiscriminator(Staged):
     Args:
         channels, resolution, width, residual_gain, spectral_norm: see `ResNetGenerator`.
         pool: 'sum' or 'mean' over the last pixels.
-        stem: channels of a bare 3x3 convolution before the first block, 0 for none. Its output is an affine image
-            of the input, so that mixing there is input mixup.
-        flat_bypass: a 1x1 convolution on the shortcuts of the blocks that keep the size too, as in the Manifold Mixup
-            authors' model_resnet.py: it starts as PyTorch has it and is never spectrally normalised.
-        shortcut_gain: gain of the 1x1 convolutions of the blocks that pool.
+        stem: channels of a 3x3 convolution before the first block; 0: none. Its output is an affine image of the
+            input, so mixing there is input mixup.
+        flat_bypass: put a 1x1 convolution on the shortcuts of the blocks that keep the size too, as in the Manifold
+            Mixup authors' model_resnet.py: PyTorch initialises it, and it has no spectral norm.
+        shortcut_gain: of the 1x1 convolutions of the blocks that pool.
     """
 
     def __init__(
@@ -122,7 +121,7 @@ class ResNetDiscriminator(Staged):
             down = i < num_down
             stages[f"block{i + 1}"] = DownBlock(in_channels, width, first=i == 0, down=down, flat_bypass=flat_bypass)
         super().__init__({**stages, "head": PooledLogit(width, pool)})
-        # PyTorch's default is Glorot's with gain 1 / sqrt(3) where as many channels go out as come in.
+        # PyTorch's default is Glorot's with gain 1 / sqrt(3) where a layer keeps the number of channels.
         flat_gain = 1 / math.sqrt(3)
         gains = {".conv1": residual_gain, ".conv2": residual_gain, ".shortcut.conv": shortcut_gain}
         initialise(self, gains | {".shortcut": flat_gain})

@@ -74,7 +74,7 @@ def test_the_table_has_the_paper_s_rows():
 @every_deformation
 def test_deformation_is_the_authors_with_scipy_s_interpolation(name):
     images = random_images()
-    found = deform(images, name, seeded(4))
+    found = deform(images, DEFORMATIONS[name], seeded(4))
     for n, amount in enumerate(amounts(name, 5, seed=4).tolist()):
         sign = -1 if name.startswith("rotation") else 1  # the authors' turn clockwise; the range is symmetric
         expected = by_scipy(images[n : n + 1], authors_matrix(name, sign * amount))
@@ -148,28 +148,21 @@ def test_zoom_out_to_twice_the_sides_is_a_small_image_in_black():
 @every_deformation
 def test_deformed_images_stay_in_range(name):
     white = torch.ones(50, 1, 8, 8)
-    found = deform(white, name, seeded())
+    found = deform(white, DEFORMATIONS[name], seeded())
     assert found.min() >= -1
     assert found.max() <= 1 + 1e-6
-    torch.testing.assert_close(deform(-white, name, seeded()), -white, rtol=0, atol=0)
+    torch.testing.assert_close(deform(-white, DEFORMATIONS[name], seeded()), -white, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("name", "matrices"), [("rotation 60", rotation), ("shear 114.6", shear)])
 def test_angles_are_uniform_in_both_directions(name, matrices):
     most, images = float(name.split()[1]), torch.zeros(4000, 1, 2, 2)
     seen = []
-    patched = replace(DEFORMATIONS[name], matrices=lambda drawn: seen.append(drawn) or matrices(drawn))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DEFORMATIONS, name, patched)
-        deform(images, name, seeded())
+    spied = replace(DEFORMATIONS[name], matrices=lambda drawn: seen.append(drawn) or matrices(drawn))
+    deform(images, spied, seeded())
     levels = torch.linspace(0, 1, 9, dtype=torch.float64)
     assert (DEFORMATIONS[name].low, DEFORMATIONS[name].high) == (-most, most)
     torch.testing.assert_close(seen[0].quantile(levels), most * (2 * levels - 1), rtol=0, atol=0.05 * most)
-
-
-def test_an_unknown_deformation_is_refused_by_those_there_are():
-    with pytest.raises(ValueError, match=r"rotation 20, .*zoom out 180, got 'rotation 30'"):
-        deform(random_images(), "rotation 30", seeded())
 
 
 def digit_like(num=230):
@@ -187,7 +180,7 @@ def test_scores_are_accuracies_on_the_deformed_images():
     found = values_of(deformation_scores(predict, data, CPU, seed=5))
     assert list(found) == list(DEFORMATIONS)
     for name, score in found.items():
-        deformed = deform(to_float(data.images), name, seeded(5))
+        deformed = deform(to_float(data.images), DEFORMATIONS[name], seeded(5))
         expected = 100 * (predict(deformed).argmax(1) == data.labels).float().mean().item()
         assert score == pytest.approx(expected)
 

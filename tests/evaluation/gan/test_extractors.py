@@ -10,8 +10,14 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from ganmix.engine.digests import sha256_of
 from ganmix.errors import UserError
-from ganmix.evaluation.gan import classifier_extractor, extractors, get_extractor
-from ganmix.evaluation.gan.extractors import INCEPTION_FILE, SHIPPED, inception_extractor
+from ganmix.evaluation.gan import extractors
+from ganmix.evaluation.gan.extractors import (
+    INCEPTION_FILE,
+    SHIPPED,
+    classifier_extractor,
+    get_extractor,
+    inception_extractor,
+)
 
 
 class Pooled(nn.Module):

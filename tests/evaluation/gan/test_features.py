@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ganmix.evaluation.gan import Features, classifier_extractor, extract, get_extractor
-from ganmix.evaluation.gan.features import PASS, join
+from ganmix.evaluation.gan.extractors import classifier_extractor, get_extractor
+from ganmix.evaluation.gan.features import PASS, Features, extract, join
 
 CPU = torch.device("cpu")
 

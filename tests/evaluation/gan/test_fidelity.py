@@ -18,8 +18,10 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from ganmix.data import ImageData
-from ganmix.evaluation.gan import Features, classifier_extractor, extract, fidelity_scores, image_reference
-from ganmix.evaluation.gan.reference import Reference, statistics
+from ganmix.evaluation.gan.extractors import classifier_extractor
+from ganmix.evaluation.gan.features import Features, extract
+from ganmix.evaluation.gan.fidelity import fidelity_scores
+from ganmix.evaluation.gan.reference import Reference, image_reference, statistics
 
 CPU = torch.device("cpu")
 

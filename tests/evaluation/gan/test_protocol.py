@@ -7,9 +7,10 @@ from torch import nn
 
 from ganmix.config.gan import Evaluation
 from ganmix.data import DATASETS
-from ganmix.evaluation.gan import PROTOCOLS, Reference, classifier_extractor, same_protocol
-from ganmix.evaluation.gan.extractors import SHIPPED
-from ganmix.evaluation.gan.protocol import Parts, choose_parts, describe_protocol
+from ganmix.engine.scores import digest_of
+from ganmix.evaluation.gan.extractors import SHIPPED, classifier_extractor
+from ganmix.evaluation.gan.protocol import PROTOCOLS, Parts, choose_parts, describe_protocol
+from ganmix.evaluation.gan.reference import Reference
 
 EXTRACTOR = classifier_extractor(nn.Linear(2, 2), "linear")
 
@@ -132,13 +133,13 @@ def test_fewer_images_than_splits_of_is_are_refused(num_fake, num_real, fewest):
 
 def test_protocols_are_the_same_whatever_they_are_called():
     first = describe()
-    assert same_protocol(first, describe(name="modern with num_fake 50000"))
-    assert same_protocol(first, json.loads(json.dumps(first)))
+    assert digest_of(first) == digest_of(describe(name="modern with num_fake 50000"))
+    assert digest_of(first) == digest_of(json.loads(json.dumps(first)))
 
 
 @pytest.mark.parametrize("key", sorted(describe().keys() - {"name"}))
 def test_protocols_that_differ_in_anything_else_are_not_the_same(key):
     first = describe()
-    assert not same_protocol(first, {**first, key: "another"})
-    assert not same_protocol(first, {name: value for name, value in first.items() if name != key})
-    assert not same_protocol(first, {**first, "something new": 1})
+    assert digest_of(first) != digest_of({**first, key: "another"})
+    assert digest_of(first) != digest_of({name: value for name, value in first.items() if name != key})
+    assert digest_of(first) != digest_of({**first, "something new": 1})

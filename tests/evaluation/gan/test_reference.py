@@ -13,8 +13,17 @@ from torch import nn
 from ganmix.data import ImageData
 from ganmix.engine.digests import sha256_of
 from ganmix.errors import UserError
-from ganmix.evaluation.gan import Extractor, classifier_extractor, extract, fidelity_scores, image_reference
-from ganmix.evaluation.gan.reference import draw_images, file_reference, images_digest, save_reference, statistics
+from ganmix.evaluation.gan.extractors import Extractor, classifier_extractor
+from ganmix.evaluation.gan.features import extract
+from ganmix.evaluation.gan.fidelity import fidelity_scores
+from ganmix.evaluation.gan.reference import (
+    draw_images,
+    file_reference,
+    image_reference,
+    images_digest,
+    save_reference,
+    statistics,
+)
 
 CPU = torch.device("cpu")
 
