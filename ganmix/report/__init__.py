@@ -1,4 +1,4 @@
-"""Reports about runs: tables over seeds, comparisons with the baselines, curves, samples; no torch here."""
+"""Reports on runs: tables over seeds, comparisons with baselines, curves, samples; no torch here."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,24 +10,23 @@ from ganmix.report.text import to_csv, to_markdown
 
 
 def write_report(paths: Sequence[Path], output: Path, baseline: str | None = None) -> list[Path]:
-    """Write report.html, report.md and report.csv about runs.
+    """Write report.html, report.md and report.csv on runs.
 
     Args:
-        paths: folders that are runs, or have runs anywhere below.
-        output: folder to write into.
-        baseline: name of the group that all others of its subject are compared with. None: each group that mixes is
-            compared with the group that has the same config without the mixing.
+        paths: folders of runs, or with runs anywhere below.
+        baseline: the group to compare all other groups of its subject with. None: compare each group that mixes with
+            the group that has the same config without the mixing.
 
     Returns:
-        The files written.
+        The files.
 
     Raises:
-        UserError: there is no run, none has a score, or two runs have the same config and the same seed.
+        UserError: there is no run, none has a score, two have the same config and seed, or no group is the `baseline`.
     """
     report = gather(paths, baseline)
     written = []
-    for name, write in (("report.html", to_html), ("report.md", to_markdown), ("report.csv", to_csv)):
-        write_atomically(output / name, write(report).encode())
+    for name, to_text in (("report.html", to_html), ("report.md", to_markdown), ("report.csv", to_csv)):
+        write_atomically(output / name, to_text(report).encode())
         written.append(output / name)
     return written
 

@@ -1,6 +1,5 @@
-"""All that a report says, before it is written in a format."""
+"""The contents of a report, in no format yet."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,8 @@ class Chapter:
     """The scores by one protocol.
 
     Args:
-        warnings: what a reader must know before the numbers.
-        footnotes: what the numbers are.
-        explains_intervals: whether it is the first with comparisons, which explains their intervals.
+        warnings: shown before the numbers.
+        explains_intervals: whether this is the first chapter with comparisons.
     """
 
     title: str
@@ -36,12 +34,11 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Lead:
-    """The results of a subject.
+    """The results of a subject, which is None where the report has only one.
 
     Args:
-        subject: its name; None: the report has no other.
         text: a paragraph on the first chapter.
-        others: titles of the chapters that measure something else, each with its result.
+        others: the other measures: title of the chapter and result.
     """
 
     subject: str | None
@@ -57,7 +54,7 @@ class Report:
         leads: one for each subject.
         chapters: one for each protocol.
         notes: what is missing or unusual.
-        config_differences: for each kind of run its groups, and the dotted keys that differ with each group's value.
+        config_differences: for each kind of run, its groups and `config_differences` of them.
     """
 
     groups: list[Group]
@@ -71,11 +68,7 @@ class Report:
 
 
 def gather(paths: Sequence[Path], baseline: str | None = None) -> Report:
-    """Read the runs at or below the paths, and work out what to report.
-
-    Raises:
-        UserError: there is no run, nothing is scored, a seed is there twice, or no group is called `baseline`.
-    """
+    """Read the runs at or below the paths, and gather the contents of a report; see `write_report`."""
     runs = read_runs(paths)
     groups = group_runs(runs, baseline)
     tables = [table for protocol in find_protocols(runs) if (table := score_table(protocol, groups)).rows]
@@ -106,27 +99,23 @@ def gather(paths: Sequence[Path], baseline: str | None = None) -> Report:
 
 
 def _titles(protocols: Sequence[Protocol]) -> list[str]:
-    """Title chapters by what they measure, with the subject and a number where it takes these to tell them apart."""
+    """Title chapters by what they measure, with the subject and a number where titles would be equal."""
     several = len({protocol.subject for protocol in protocols}) > 1
     titles = [f"{each.title} ({each.subject})" if several else each.title for each in protocols]
-    counts, seen = Counter(titles), Counter[str]()
-    for at, title in enumerate(titles):
-        seen[title] += 1
-        if counts[title] > 1:
-            titles[at] = f"{title}, protocol {seen[title]} of {counts[title]}"
-    return titles
+    return [
+        f"{title}, protocol {titles[:place].count(title) + 1} of {num}" if (num := titles.count(title)) > 1 else title
+        for place, title in enumerate(titles)
+    ]
 
 
 def _warnings(table: ScoreTable, tables: Sequence[ScoreTable]) -> list[str]:
     own = table.protocol
     alike = [p for p in (each.protocol for each in tables) if (p.title, p.subject) == (own.title, own.subject)]
-    warnings = []
-    if len(alike) > 1:
-        warnings.append(
-            f"These runs were scored by {len(alike)} protocols. Numbers of different protocols do not compare. The "
-            f"protocols differ in: {', '.join(differing_parts(alike))}."
-        )
-    return warnings + ([own.warning] if own.warning is not None else [])
+    several = (
+        f"These runs were scored by {len(alike)} protocols. Numbers of different protocols do not compare. The "
+        f"protocols differ in: {', '.join(differing_parts(alike))}."
+    )
+    return [*([several] if len(alike) > 1 else []), *([own.warning] if own.warning else [])]
 
 
 def _leads(groups: Sequence[Group], chapters: Sequence[Chapter]) -> list[Lead]:
@@ -140,7 +129,7 @@ def _leads(groups: Sequence[Group], chapters: Sequence[Chapter]) -> list[Lead]:
         its_groups = [group for group in groups if group.words.subject == subject]
         text = lead(its_groups, first.table, first.comparisons, num_alike)
         others = [
-            (chapter.title, " ".join([found, *filter(None, [chapter.table.protocol.warning])]))
+            (chapter.title, f"{found} {chapter.table.protocol.warning}".rstrip())
             for chapter in own
             if chapter.table.protocol.title != title
             and not chapter.table.protocol.on_validation

@@ -1,8 +1,9 @@
-"""What a page draws: curves as SVG, with a colour for each group; sample grids; a comparison in one line of a table."""
+"""The figures of a page: curves as SVG, and sample grids."""
 
 import base64
 import html
 import io
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ganmix.report.comparisons import Difference
 from ganmix.report.groups import Group
 from ganmix.report.scores import Column, Row
 
@@ -30,21 +30,21 @@ DASHES = (  # how they look, and SVG's stroke-dasharray in points
 MOST_POINTS = 200  # of a line
 LOG_SPAN = 10  # values that span more than this factor get a logarithmic axis
 SIDE = 400  # pixels of a sample grid
-LARGE_PNG = 160_000  # bytes; a colour image above it becomes a JPEG
-STRIP_WIDTH, STRIP_MARGIN = 120.0, 6.0  # in the drawing's own units
+LARGE_PNG = 160_000  # bytes; a larger image becomes a JPEG
 
 
 @dataclass(frozen=True)
 class Style:
-    """A group's colour and dashes (SVG's stroke-dasharray, in points)."""
+    """A group's colour and dashes: how they look, and SVG's stroke-dasharray in points."""
 
     colour: str
+    look: str
     dashes: str
 
 
 @dataclass(frozen=True)
 class Line:
-    """A group's values over x, which are steps or lambdas, with the range over seeds."""
+    """A group's mean and range over seeds; x is steps or lambdas."""
 
     style: Style
     x: Sequence[float]
@@ -54,44 +54,39 @@ class Line:
 
 
 def styles(groups: Sequence[Group]) -> dict[Group, Style]:
-    """Give each group a colour, and dashes that tell what is mixed."""
-    dashes = _dashes(groups)
+    """Give each group a colour, and each kind of mixing its dashes; no figure shows both GANs and classifiers."""
+    dashes: dict[tuple[str, str | None], tuple[str, str]] = {}
+    for kind, mixes in dict.fromkeys((group.words.kind, group.words.mixes) for group in groups):
+        place = sum(kind == other and mixed is not None for other, mixed in dashes)
+        dashes[kind, mixes] = SOLID if mixes is None else DASHES[place % len(DASHES)]
     return {
-        group: Style(PALETTE[place % len(PALETTE)], dashes[group.words.kind, group.words.mixes][1])
+        group: Style(PALETTE[place % len(PALETTE)], *dashes[group.words.kind, group.words.mixes])
         for place, group in enumerate(groups)
     }
 
 
-def dashes_in_words(groups: Sequence[Group]) -> str:
-    """Say what the dashes of groups mean: "Solid: no mixup; dashed: FR"."""
+def dashes_in_words(style: Mapping[Group, Style]) -> str:
+    """Explain the dashes of groups: "Solid: no mixup; dashed: FR"."""
     meanings: dict[str, dict[str, None]] = {}
-    for (_, mixes), (look, _) in _dashes(groups).items():
-        meanings.setdefault(look, {})[mixes or "no mixup"] = None
+    for group, each in style.items():
+        meanings.setdefault(each.look, {})[group.words.mixes or "no mixup"] = None
     text = "; ".join(f"{look}: {', '.join(mixes)}" for look, mixes in meanings.items())
     return text[0].upper() + text[1:]
 
 
-def _dashes(groups: Sequence[Group]) -> dict[tuple[str, str | None], tuple[str, str]]:
-    """Give each kind of mixing a pattern; GANs and classifiers, which no figure shows together, share them."""
-    found: dict[tuple[str, str | None], tuple[str, str]] = {}
-    for kind, mixes in dict.fromkeys((group.words.kind, group.words.mixes) for group in groups):
-        place = sum(kind == other and mixed is not None for other, mixed in found)
-        found[kind, mixes] = SOLID if mixes is None else DASHES[place % len(DASHES)]
-    return found
-
-
 def score_lines(rows: Sequence[Row], column: Column, style: Mapping[Group, Style]) -> list[Line]:
-    """Return a score's curves; none unless a group has it at two steps or more."""
+    """Return a score's curves; none unless a group has the score at two steps or more."""
     lines = []
     for row in rows:
         history = row.history.get(column.key, {})
-        steps = list(history)[:: -max(1, -(-len(history) // MOST_POINTS))][::-1]  # the last one always
+        every = max(1, math.ceil(len(history) / MOST_POINTS))
+        steps = list(history)[::-every][::-1]  # always the last one
         lines.append(_line(style[row.group], steps, [list(history[step].values()) for step in steps]))
     return lines if any(len(line.x) > 1 for line in lines) else []
 
 
 def lambda_lines(rows: Sequence[Row], style: Mapping[Group, Style]) -> dict[str, list[Line]]:
-    """Return the curves over lambda by name: the loss at each boundary where a network was mixed (Figure 1)."""
+    """Return the loss over lambda for each boundary where a network was mixed (Figure 1)."""
     found: dict[str, list[Line]] = {}
     for row in rows:
         by_seed = [each.curves for each in row.measurements.values()]
@@ -103,7 +98,7 @@ def lambda_lines(rows: Sequence[Row], style: Mapping[Group, Style]) -> dict[str,
 
 
 def logit_lines(groups: Sequence[Group], style: Mapping[Group, Style]) -> list[Line]:
-    """Return the mean logit of real images minus that of fakes, over the seeds that were trained farthest."""
+    """Return the mean logit of real images minus that of fakes, over the seeds with the most steps."""
     lines = []
     for group in groups:
         farthest = max(run.steps_done for run in group.runs)
@@ -113,8 +108,8 @@ def logit_lines(groups: Sequence[Group], style: Mapping[Group, Style]) -> list[L
             if run.metrics and run.steps_done == farthest
         ]
         steps = sorted(set.intersection(*map(set, by_run))) if by_run else []
-        chunk = -(-len(steps) // MOST_POINTS)
-        parts = [steps[at : at + chunk] for at in range(0, len(steps), chunk)] if steps else []
+        chunk = max(1, math.ceil(len(steps) / MOST_POINTS))
+        parts = [steps[at : at + chunk] for at in range(0, len(steps), chunk)]
         values = [[fmean(by_step[step] for step in part) for by_step in by_run] for part in parts]
         lines.append(_line(style[group], [part[-1] for part in parts], values))
     return lines if any(len(line.x) > 1 for line in lines) else []
@@ -126,18 +121,18 @@ def draw(
     """Draw lines over training steps or lambda.
 
     Args:
-        name: of no other figure on the page; the ids in the SVG begin with it.
-        label: the title, which screen readers say, too.
-        over: what x is.
+        name: unique on the page; the ids in the SVG begin with it.
+        label: the title, also for screen readers.
+        over: what x is, "step" or "lambda".
         bands: whether to show the range of the seeds.
-        may_be_log: whether values that span much get a logarithmic axis.
+        may_be_log: whether positive values that span more than LOG_SPAN get a logarithmic axis.
 
     Returns:
-        an <svg> element as wide as the place it is in.
+        An <svg> element that fills the width of its place.
     """
     import matplotlib
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     with matplotlib.rc_context(_LOOK):
         figure = Figure(figsize=(4.6, 3.0), layout="constrained")
@@ -146,20 +141,20 @@ def draw(
             dashes = [float(length) for length in line.style.dashes.split()]
             pattern = (0, dashes) if dashes else "solid"
             marker = "o" if len(line.x) < 15 else ""
-            axes.plot(line.x, line.mean, color=line.style.colour, linestyle=pattern, marker=marker, markersize=2.8)
+            axes.plot(line.x, line.mean, color=line.style.colour, linestyle=pattern, marker=marker)
             if bands and line.low != line.high:
                 axes.fill_between(line.x, line.low, line.high, color=line.style.colour, alpha=0.14, linewidth=0)
         values = [value for line in lines for value in (*line.low, *line.high)]
         if may_be_log and min(values) > 0 and max(values) > LOG_SPAN * min(values):
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter(NullFormatter())
         else:
             axes.yaxis.set_major_locator(MaxNLocator(6))
         steps = over == "step"
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=steps, steps=(1, 2, 2.5, 5, 10)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if steps else f"{value:g}"))
+        axes.xaxis.set_major_formatter("{x:,.0f}" if steps else "{x:g}")
         axes.set_xlabel(over)
         axes.set_title(label.replace("$", r"\$"), loc="left")
         buffer = io.StringIO()
@@ -170,29 +165,20 @@ def draw(
 _LOOK: Any = {  # matplotlib types its keys as a literal of several hundred
     "svg.hashsalt": "ganmix",
     "svg.fonttype": "none",
-    "font.family": "sans-serif",
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
-    "axes.labelsize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#888888",
-    "axes.labelcolor": "#333333",
     "axes.titlecolor": "#111111",
-    "xtick.color": "#888888",
-    "ytick.color": "#888888",
-    "xtick.labelcolor": "#333333",
-    "ytick.labelcolor": "#333333",
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.6,
-    "lines.linewidth": 1.5,
     "lines.scale_dashes": False,
-    "lines.dash_capstyle": "butt",
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
+    "lines.markersize": 2.8,
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), "#888888"),
+    **dict.fromkeys(("axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), "#333333"),
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor"), "none"),
 }
 
 
@@ -201,45 +187,34 @@ def _line(style: Style, x: Sequence[float], values: Sequence[Sequence[float]]) -
 
 
 def _embedded(svg: str, name: str, label: str) -> str:
-    """Make a page's element from matplotlib's file: no head, no fixed size, and ids of its own."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'(href="|url\()#', rf"\1#{name}-", svg)
-    return svg.strip()
+    """Return matplotlib's SVG as an element of a page: without head and fixed size, with unique ids."""
+    attributes, body = svg[svg.index("<svg") + len("<svg") :].split(">", 1)
+    attributes = re.sub(r' (width|height)="[^"]*"', "", attributes)
+    body = re.sub(r'\bid="', f'id="{name}-', body)
+    body = re.sub(r'(href="|url\()#', rf"\1#{name}-", body)
+    return f'<svg role="img" aria-label="{html.escape(label)}"{attributes}>{body}'.strip()
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A grid of images with its caption; `uri` is None where there is none."""
-
-    title: str
-    caption: str
-    uri: str | None
-
-
-def pictures(groups: Sequence[Group]) -> Iterator[Picture]:
-    """Yield real images of each GAN data set, then what the lowest seed of each group of GANs generated last."""
+def pictures(groups: Sequence[Group]) -> Iterator[tuple[str, str, str | None]]:
+    """Yield titles, captions and data URIs: real images of each GAN data set, then each GAN group's last samples."""
     gans = [(group.title, group.first) for group in groups if group.words.kind == "GAN"]
     shown = []
     for _, run in gans:
         grid = run.folder.samples / "reals.png"
         if grid.is_file() and run.config.data not in shown:
             shown.append(run.config.data)
-            yield Picture("Real images", run.words.trained_on, data_uri(grid))
+            yield "Real images", run.words.trained_on, data_uri(grid)
     for title, run in gans:
         grids = {int(path.stem.rpartition("_")[2]): path for path in run.folder.samples.glob("fakes_*.png")}
         if grids:
             step, path = max(grids.items())
-            yield Picture(title, f"seed {run.seed}, step {step:,}", data_uri(path))
+            yield title, f"seed {run.seed}, step {step:,}", data_uri(path)
         else:
-            yield Picture(title, f"seed {run.seed}: no samples", None)
+            yield title, f"seed {run.seed}: no samples", None
 
 
 def data_uri(path: Path) -> str | None:
-    """Return an image, at most `SIDE` pixels wide and high, as a data URI; None where it cannot be read."""
+    """Return an image of at most `SIDE` pixels a side as a data URI; None if it cannot be read."""
     from PIL import Image
 
     try:
@@ -249,11 +224,11 @@ def data_uri(path: Path) -> str | None:
         return None
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     red, green, blue = (channel.tobytes() for channel in image.split())
-    is_grey = red == green == blue
-    data = _encoded(image.convert("L") if is_grey else image, "png", optimize=True)
-    kind = "png"
-    if len(data) > LARGE_PNG and not is_grey:
-        data, kind = _encoded(image, "jpeg", quality=90, subsampling=0), "jpeg"
+    if red == green == blue:
+        image = image.convert("L")
+    kind, data = "png", _encoded(image, "png", optimize=True)
+    if len(data) > LARGE_PNG:
+        kind, data = "jpeg", _encoded(image, "jpeg", quality=90, subsampling=0)
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
@@ -261,36 +236,3 @@ def _encoded(image: "Image.Image", kind: str, **options: int) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
-
-
-@dataclass(frozen=True)
-class Strip:
-    """A comparison on a horizontal axis of STRIP_WIDTH.
-
-    Args:
-        zero: the place of no difference.
-        dots: each seed's place, and whether it is an improvement.
-        bar: start and length of the interval; None: one seed has none.
-    """
-
-    zero: float
-    dots: list[tuple[float, bool]]
-    bar: tuple[float, float] | None
-
-
-def strips(differences: Sequence[Difference]) -> dict[Difference, Strip]:
-    """Draw the differences of one score, those that are comparable, on one scale with 0 in the middle."""
-    shown = [each for each in differences if each.num and each.comparable]
-    reach = max((abs(value) for each in shown for value in each.by_seed.values()), default=0) or 1
-
-    def place(value: float) -> float:
-        return round(STRIP_WIDTH / 2 + value / reach * (STRIP_WIDTH / 2 - STRIP_MARGIN), 1)
-
-    def strip(difference: Difference) -> Strip:
-        dots = [(place(value), difference.is_better(value)) for value in difference.by_seed.values()]
-        if difference.interval is None:
-            return Strip(place(0), dots, None)
-        low, high = map(place, difference.interval)
-        return Strip(place(0), dots, (low, round(high - low, 1)))
-
-    return {each: strip(each) for each in shown}

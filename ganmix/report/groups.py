@@ -1,4 +1,4 @@
-"""Runs that differ by their seed only, as one group with a name and a baseline; and what differs between groups."""
+"""Groups of runs that differ only in their seed; their names, baselines and config differences."""
 
 import difflib
 import json
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ganmix.config.classifier import ClassifierConfig
-from ganmix.config.common import PaperRow
 from ganmix.config.gan import GanConfig
 from ganmix.config.method import method_keys
 from ganmix.errors import UserError
@@ -26,9 +25,8 @@ class Group:
     Args:
         name: the folder above its seed-N, or of its only run.
         label: the paper's name of the row, or `name`.
-        title: `label`, with the name where two groups have the same label.
+        title: `label`, with the name if two groups have the same label.
         runs: in the order of their seeds.
-        baseline: the group it is compared with.
     """
 
     name: str
@@ -39,7 +37,7 @@ class Group:
 
     @property
     def first(self) -> Run:
-        """The run with the lowest seed; its config is the group's but for the seed."""
+        """The run with the lowest seed."""
         return self.runs[0]
 
     @property
@@ -51,20 +49,15 @@ class Group:
         return self.first.words
 
     @property
-    def paper(self) -> PaperRow | None:
-        return self.first.paper
-
-    @property
     def steps(self) -> int:
         return max(run.steps for run in self.runs)
 
 
 def group_runs(runs: Sequence[Run], baseline: str | None = None) -> list[Group]:
-    """Group runs by config. A baseline comes before the groups compared with it; else the order of the runs is kept.
+    """Group runs by config, in the order of the runs; each baseline precedes the groups compared with it.
 
     Args:
-        baseline: name of the group that all others of its subject are compared with. None: each group that mixes is
-            compared with the group that has the same config without the mixing.
+        baseline: see `write_report`.
 
     Raises:
         UserError: two runs of a group have the same seed, or no group is called `baseline`.
@@ -75,11 +68,10 @@ def group_runs(runs: Sequence[Run], baseline: str | None = None) -> list[Group]:
     _check_seeds(members.values())
     groups = dict(zip(members, _without_baselines(list(members.values())), strict=True))
     named = _find(baseline, groups) if baseline is not None else None
-    bases: dict[str, str] = {}  # of each group that has one
+    bases: dict[str, str] = {}
     for key, group in groups.items():
-        base = _identity(group.first, mixing=False)
-        if named is not None and groups[named].words.subject == group.words.subject:
-            base = named
+        is_named = named is not None and groups[named].words.subject == group.words.subject
+        base = named if is_named else _identity(group.first, mixing=False)
         if base in groups and base != key:
             bases[key] = base
     heads = {key: bases.get(key, key) for key in groups}
@@ -106,7 +98,8 @@ def _check_seeds(groups: Iterable[list[Run]]) -> None:
 
 def _without_baselines(members: Sequence[list[Run]]) -> list[Group]:
     names = _names([runs[0].path for runs in members])
-    labels = [paper.row if (paper := runs[0].paper) else name for runs, name in zip(members, names, strict=True)]
+    papers = [runs[0].config.paper for runs in members]
+    labels = [paper.row if paper else name for paper, name in zip(papers, names, strict=True)]
     groups = []
     for runs, name, label in zip(members, names, labels, strict=True):
         title = label if labels.count(label) == 1 else f"{label} [{name}]"
@@ -124,11 +117,10 @@ def _find(name: str, groups: dict[str, Group]) -> str:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Name each group by the folder of one of its runs, with as many parents as it takes to tell the names apart."""
-    above = [path.resolve() for path in paths]
-    above = [path.parent if re.fullmatch(r"seed-\d+", path.name) else path for path in above]
-    shared = Counter(above)
-    folders = [own.resolve() if shared[folder] > 1 else folder for own, folder in zip(paths, above, strict=True)]
+    """Name each group by the folder of one of its runs, with as many parents as make the names unique."""
+    runs = [path.resolve() for path in paths]
+    above = [run.parent if re.fullmatch(r"seed-\d+", run.name) else run for run in runs]
+    folders = [run if above.count(folder) > 1 else folder for run, folder in zip(runs, above, strict=True)]
     depths = [1] * len(folders)
     while True:
         names = ["/".join(folder.parts[-depth:]) for folder, depth in zip(folders, depths, strict=True)]
@@ -139,10 +131,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def config_differences(groups: Sequence[Group]) -> list[tuple[str, list[str]]]:
-    """Return the dotted keys of the method that differ between groups, each with the groups' values.
-
-    A section that some groups lack is one row; where it mixes, in words.
-    """
+    """Return the dotted keys of the method that differ, each with the groups' values; a mixing section is in words."""
     rows: list[tuple[str, list[str]]] = []
 
     def compare(key: str, values: Sequence[Any]) -> None:
@@ -150,12 +139,8 @@ def config_differences(groups: Sequence[Group]) -> list[tuple[str, list[str]]]:
             for name in dict.fromkeys(name for value in values for name in value):
                 compare(f"{key}.{name}" if key else name, [value.get(name, ABSENT) for value in values])
         elif any(value != values[0] for value in values):
-            words = [group.words.mixing.get(key) for group in groups]
-            texts = [
-                word or json.dumps(value, ensure_ascii=False).replace('"', "")
-                for word, value in zip(words, values, strict=True)
-            ]
-            rows.append((key, texts))
+            texts = [json.dumps(value, ensure_ascii=False).replace('"', "") for value in values]
+            rows.append((key, [group.words.mixing.get(key, text) for group, text in zip(groups, texts, strict=True)]))
 
     compare("", [method_keys(group.config) for group in groups])
     return rows

@@ -1,4 +1,4 @@
-"""How long the runs trained, on what hardware, with which libraries."""
+"""The training times, hardware and libraries of runs."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,12 +12,12 @@ from ganmix.report.runs import Run
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a group trained; None: its runs have no metrics.
+    """The training time of a group; None: its runs have no metrics.
 
     Args:
-        steps: each seed's, in the order of the seeds.
-        seconds: of training without evaluations and checkpoints: mean over the seeds.
-        speed: images per second: median over seeds and lines of metrics.
+        steps: of each seed.
+        seconds: training without evaluations and checkpoints, mean over the seeds.
+        speed: images per second, median over seeds and lines of metrics.
     """
 
     group: Group
@@ -28,12 +28,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Machines:
-    """What the runs ran on, and what differs between them.
-
-    Args:
-        facts: name and text.
-        warnings: what besides the config may make their numbers differ.
-    """
+    """The machines of runs as names and texts, and warnings where they differ."""
 
     facts: list[tuple[str, str]]
     warnings: list[str]
@@ -41,14 +36,10 @@ class Machines:
 
 def timing(group: Group) -> Timing:
     """Gather the times of a group's runs."""
+    steps = tuple(run.steps_done for run in group.runs)
     seconds = [value for run in group.runs if (value := run.training_seconds) is not None]
     speeds = [speed for run in group.runs for speed in run.speeds]
-    return Timing(
-        group,
-        tuple(run.steps_done for run in group.runs),
-        fmean(seconds) if seconds else None,
-        median(speeds) if speeds else None,
-    )
+    return Timing(group, steps, fmean(seconds) if seconds else None, median(speeds) if speeds else None)
 
 
 def machines(runs: Sequence[Run]) -> Machines:
@@ -61,7 +52,7 @@ def machines(runs: Sequence[Run]) -> Machines:
     }
     facts, warnings = [], []
     for name, read in sources.items():
-        found = Counter(text for run in runs for text in dict.fromkeys(read(run)))  # the number of runs with each
+        found = Counter(text for run in runs for text in dict.fromkeys(read(run)))  # counts runs
         several = len(found) > 1
         texts = [f"{text} ({counted(num, 'run')})" if several else text for text, num in found.items()]
         facts.append((name, "; ".join(texts) or "not recorded"))

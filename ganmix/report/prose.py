@@ -1,4 +1,4 @@
-"""What a report says in sentences: results, how sure they are, what the numbers are, and what is missing."""
+"""The sentences of a report: results, their certainty, the meaning of the numbers, and what is missing."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,11 +20,11 @@ _PAPERS_SPREADS = {"Table 4": "over 5 trials", "Table 6": "over splits of the im
 
 
 def lead(groups: Sequence[Group], table: ScoreTable, comparisons: Sequence[Comparison], num_protocols: int) -> str:
-    """Say what came out, how sure it is, what was compared, on what and by which protocol.
+    """State the result, its certainty, the methods, the data and the protocol.
 
     Args:
-        groups: all of the protocol's subject.
-        num_protocols: how many protocols measure the same thing, with this one.
+        groups: all groups of the protocol's subject.
+        num_protocols: the number of protocols that measure the same thing, this one included.
     """
     main = [difference for each in comparisons if (difference := each.of(table.main)) is not None]
     no_answer = "No group has a scored baseline, so these runs cannot tell whether mixup helps."
@@ -35,27 +35,26 @@ def lead(groups: Sequence[Group], table: ScoreTable, comparisons: Sequence[Compa
     methods = counted(len(table.rows), "method") + (f" ({runs} runs)" if runs > len(table.rows) else "")
     was = "was" if len(table.rows) == 1 else "were"
     sentences.append(f"{methods} {was} trained on {data} for {steps} steps and scored {table.protocol.brief}.")
-    if table.protocol.warning is not None:
-        sentences.append(table.protocol.warning)
+    sentences.append(table.protocol.warning)
     if num_protocols > 1:
         others = counted(num_protocols - 1, "other protocol")
         sentences.append(f"Scores by {others} follow below; they do not compare with these.")
     early = sum(not row.is_final for row in table.rows)
     waiting = sum(not run.measurements for group in groups for run in group.runs)
-    if early or waiting:
-        missing = [f"{counted(early, 'method')} scored before the last step"] if early else []
-        missing += [f"{counted(waiting, 'run')} without a score"] if waiting else []
+    missing = [f"{counted(early, 'method')} scored before the last step"] if early else []
+    missing += [f"{counted(waiting, 'run')} without a score"] if waiting else []
+    if missing:
         sentences.append(f"Not complete: {' and '.join(missing)}; see the notes.")
     return " ".join(filter(None, sentences))
 
 
 def result(table: ScoreTable, comparisons: Sequence[Comparison]) -> str:
-    """Say what came out by the main score; nothing where there are many methods and no comparison."""
+    """State the result by the main score; nothing for more than three methods without a comparison."""
     column = table.main
     main = [(each, difference) for each in comparisons if (difference := each.of(column)) is not None]
     if not main:
         found = [(row.group.title, pair) for row in table.rows if (pair := row.mean_and_std(column)) is not None]
-        unit = f" {column.unit}".rstrip()
+        unit = f" {column.unit}" if column.unit else ""
         values = [f"{title}: {column.label} {column.show_spread(*pair)}{unit}." for title, pair in found]
         return " ".join(values) if len(values) <= 3 else ""
     if len(main) == 1:
@@ -64,7 +63,7 @@ def result(table: ScoreTable, comparisons: Sequence[Comparison]) -> str:
     if max(difference.num for _, difference in main) < 2:
         alike = [difference for _, difference in main if difference.comparable and difference.num]
         text = _are_better(sum(difference.better_in for difference in alike), len(alike))
-        return f"By {column.label}, {f'{text} in one seed' if alike else 'no two methods compare yet'}."
+        return f"By {column.label}, {f'{text} in one seed' if alike else 'no two methods are comparable yet'}."
     titles: dict[str, list[str]] = {"better": [], "worse": [], "open": []}
     for comparison, difference in main:
         titles[difference.outcome].append(comparison.row.group.title)
@@ -88,23 +87,24 @@ def _how_sure(main: Sequence[Difference]) -> str:
         return "One seed cannot tell a difference from chance."
     if num < FEWEST_TO_RESAMPLE:
         chance = f"1 of {2 ** (num - 1)} comparisons"
-        return f"That rests on {num} seeds. Even if two methods were equal, {num} seeds would agree in {chance}."
-    return f"That rests on {num} seeds, for which the interval is somewhat too narrow." if num < 20 else ""
+        return f"This rests on {num} seeds. Even if two methods were equal, {num} seeds would agree in {chance}."
+    return f"This rests on {num} seeds, for which the interval is somewhat too narrow." if num < 20 else ""
 
 
 def sentence(difference: Difference, *, brief: bool = False) -> str:
-    """Say what the seeds tell about a difference.
+    """State a difference and its certainty.
 
     Args:
-        brief: leave out the words that the sentence before has said.
+        brief: omit what the sentence on the main score says.
     """
     title, num = difference.column.title, difference.num
     if not num:
         return f"{title}: no seed in common with the baseline, so no answer"
-    size = f"{title} is {'lower' if difference.mean < 0 else 'higher'} by {difference.show(abs(difference.mean), '-')}"
-    size += " points" if difference.column.unit else ""
-    size = size if difference.mean else f"{title} is equal"
     better = difference.better_in
+    side = "lower" if difference.mean < 0 else "higher"
+    points = " points" if difference.column.unit else ""
+    amount = f"{side} by {difference.show(abs(difference.mean), '-')}{points}" if difference.mean else "equal"
+    size = f"{title} is {amount}"
     interval = "" if brief else f"{interval_name(num)} "
     if difference.interval is None:
         text = f"{size} in one seed" + ("" if brief else ", which cannot tell a difference from chance")
@@ -124,12 +124,12 @@ def sentence(difference: Difference, *, brief: bool = False) -> str:
 
 
 def interval_name(num: int) -> str:
-    """Name the interval of so many seeds' differences."""
+    """Name the interval of the differences of `num` seeds."""
     return f"range of {num} seeds" if num < FEWEST_TO_RESAMPLE else "95 % bootstrap interval"
 
 
 def sentences(comparison: Comparison, main: Column) -> list[str]:
-    """Return a sentence for each score, that of the main one first and in full; many others are only counted."""
+    """Return a sentence for each score: first the main one, in full; many others are only counted."""
     first = [sentence(each) for each in comparison.differences if each.column == main]
     others = [each for each in comparison.differences if each.column != main]
     if len(others) < MOST_COLUMNS:
@@ -140,12 +140,12 @@ def sentences(comparison: Comparison, main: Column) -> list[str]:
 
 
 def footnotes(table: ScoreTable) -> list[str]:
-    """Say what the numbers of a table are."""
+    """Explain the numbers of a table."""
     found = [table.protocol.spread_note]
     if any(column.unit for column in table.columns):
         found.append("Accuracies are percentages of the images; their differences are in points.")
     if table.protocol.selected_by is None:
-        found.append("Scores are those of the last training step. The best step on the way would be a selection.")
+        found.append("Scores are those of the last training step. Choosing the best step would bias them.")
     else:
         found.append(f"Each run is scored at its checkpoint with the best {table.protocol.selected_by} accuracy.")
     return found + ([_paper_note(table)] if table.rows_with_paper else [])
@@ -155,11 +155,12 @@ def _paper_note(table: ScoreTable) -> str:
     titles: dict[str, list[str]] = {}
     spreads: dict[str, None] = {}
     for row in table.rows_with_paper:
-        assert row.group.paper is not None
-        titles.setdefault(row.group.paper.table, []).append(row.group.title)
+        paper = row.group.config.paper
+        assert paper is not None
+        titles.setdefault(paper.table, []).append(row.group.title)
         values = [table.paper(row.group, column) for column in table.columns]
         if any(value is not None and value.spread is not None for value in values):
-            spreads[_PAPERS_SPREADS.get(row.group.paper.table, "as the paper prints it")] = None
+            spreads[_PAPERS_SPREADS.get(paper.table, "as the paper prints it")] = None
     named = [name if len(titles) == 1 else f"{name} ({'; '.join(rows)})" for name, rows in titles.items()]
     text = f"The paper's values are from its {', '.join(named)} ({ARXIV})"
     text += f"; their ± is {listed(spreads)}" if spreads else ""
@@ -167,7 +168,7 @@ def _paper_note(table: ScoreTable) -> str:
 
 
 def notes(groups: Sequence[Group], tables: Mapping[str, ScoreTable]) -> list[str]:
-    """Say what is missing from groups and tables, which go by their chapters' titles."""
+    """List what is missing from the groups, and from the tables by the titles of their chapters."""
     found = []
     compared = {group.baseline for group in groups}
     for group in groups:
@@ -186,9 +187,8 @@ def notes(groups: Sequence[Group], tables: Mapping[str, ScoreTable]) -> list[str
     for title, table in tables.items():
         where = f" in '{title}'" if len(tables) > 1 else ""
         for row in table.rows:
-            if not row.is_final:
-                step = f"step {row.step:,} of {row.group.steps:,}"
-                found.append(f"{row.group.title}: shown at {step}, the last that all its scored seeds have{where}.")
+            if mark := step_mark(row):
+                found.append(f"{row.group.title}: shown {mark}, the last that all its scored seeds have{where}.")
             missing = [run.seed for run in row.group.runs if run.seed in row.missing and run.measurements]
             if missing:
                 found.append(f"{row.group.title}: {counted_seeds(missing)} not scored at step {row.step:,}{where}.")
@@ -199,7 +199,7 @@ def notes(groups: Sequence[Group], tables: Mapping[str, ScoreTable]) -> list[str
 
 
 def pairing_notes(comparisons: Iterable[Comparison]) -> list[str]:
-    """Say which seeds a comparison leaves out."""
+    """List the seeds that the comparisons leave out."""
     found = []
     for comparison in comparisons:
         ours, theirs = comparison.row.group.title, comparison.baseline.title
@@ -214,7 +214,7 @@ def pairing_notes(comparisons: Iterable[Comparison]) -> list[str]:
 
 
 def cell(row: Row, column: Column) -> str:
-    """Write a group's score as mean and spread over its seeds, with their number where some lack it."""
+    """Write a group's score as mean and spread over its seeds, with their number if some lack the score."""
     pair, num = row.mean_and_std(column), len(row.values.get(column.key, {}))
     if pair is None:
         return NONE
@@ -222,17 +222,14 @@ def cell(row: Row, column: Column) -> str:
 
 
 def step_mark(row: Row) -> str | None:
-    """Mark a group that was not scored at its last step."""
     return None if row.is_final else f"at step {row.step:,} of {row.group.steps:,}"
 
 
 def selected_mark(row: Row) -> str | None:
-    """Name the steps of selected checkpoints."""
     return f"step {span(row.selected_steps)} of {row.group.steps:,} selected" if row.selected_steps else None
 
 
 def counted(number: int, noun: str) -> str:
-    """Write a number with its noun."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
@@ -243,7 +240,7 @@ def counted_seeds(seeds: Sequence[int]) -> str:
 
 def listed(items: Iterable[str]) -> str:
     """Write a list in words."""
-    *others, last = list(items)
+    *others, last = items
     return f"{', '.join(others)} and {last}" if others else last
 
 

@@ -1,4 +1,4 @@
-"""Runs as a report sees them: what their folders hold, and what their configs do, in words."""
+"""Runs for a report: the contents of their folders, and their configs in words."""
 
 import json
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from typing import Any
 
 from ganmix.config.base import Section
 from ganmix.config.classifier import ClassifierConfig, Mixup
-from ganmix.config.common import FolderData, PaperRow
+from ganmix.config.common import FolderData
 from ganmix.config.either import read_either_config
 from ganmix.config.gan import GanConfig
 from ganmix.config.gan import Mixup as GanMixup
@@ -19,15 +19,15 @@ from ganmix.errors import UserError
 
 @dataclass(frozen=True)
 class Description:
-    """What a config does, in words.
+    """A config in words.
 
     Args:
         kind: "GAN" or "classifier".
-        subject: what runs share whose scores may compare: "GANs", or the data set of classifiers.
+        subject: equal for runs whose scores may compare: "GANs", or the data set of classifiers.
         method: "FR+FF at input, alpha 0.2".
-        mixes: what is mixed, as curves distinguish it: "FR+FF"; None: nothing is mixed.
+        mixes: the kind of mixing, which decides the dashes of curves: "FR+FF"; None: nothing is mixed.
         mixing: each config section that mixes, in words; a baseline has none of these sections.
-        trained_on: the data set, and for classifiers the network: "digits at 16x16".
+        trained_on: the data set, and the network of classifiers: "digits at 16x16".
         images_per_step: the images of a step that `images_per_second` counts.
     """
 
@@ -42,7 +42,7 @@ class Description:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What a run's folder holds; the logs are in the order of their steps."""
+    """The contents of a run's folder; the logs are in the order of their steps."""
 
     folder: RunFolder
     config: GanConfig | ClassifierConfig
@@ -60,13 +60,9 @@ class Run:
         return self.config.run.seed
 
     @property
-    def paper(self) -> PaperRow | None:
-        return self.config.paper
-
-    @property
     def steps(self) -> int:
         """Steps of the whole training."""
-        if self.sessions:  # a config that counts epochs does not tell
+        if self.sessions:  # a config may count epochs instead
             return int(self.sessions[-1]["total_steps"])
         return self.config.training.steps or self.steps_done
 
@@ -78,7 +74,6 @@ class Run:
 
     @property
     def speeds(self) -> list[float]:
-        """Images per second, one value for each line of the metrics."""
         return [line["images_per_second"] for line in self.metrics if line["images_per_second"] > 0]
 
     @property
@@ -174,9 +169,9 @@ def _mixes(config: ClassifierConfig) -> str | None:
 
 
 def _mixup(what: str, mixup: Mixup | GanMixup, but: Iterable[str] = ("alpha", "stages")) -> str:
-    """Return "mixup at input, stage 2, alpha 1" with all else that is not the default."""
+    """Return "mixup at input, stage 2, alpha 1" with all other values that are not the default."""
     places = [
-        "input" if stage == 0 else stage if isinstance(stage, str) else f"stage {stage}" for stage in mixup.stages
+        "input" if stage == 0 else f"stage {stage}" if isinstance(stage, int) else stage for stage in mixup.stages
     ]
     return ", ".join([f"{what} at {', '.join(places)}", f"alpha {mixup.alpha:g}", *_not_default(mixup, but=but)])
 

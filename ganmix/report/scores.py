@@ -1,4 +1,4 @@
-"""Each group's scores by one protocol: at which step, of which seeds, and how to write them."""
+"""The scores of groups by one protocol: their step, their seeds and their format."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,11 +18,11 @@ class Metric:
     """How a metric is shown.
 
     Args:
-        better: which values are better; None: neither, as of a check.
-        title: what it is called, with {} for where it was measured; None: its own name.
-        percent: whether values are per cent, which get two decimals.
-        paper_decimals: the fewest decimals that the paper writes.
-        deformation: whether it is the accuracy under a deformation, of which there is a mean.
+        better: the better values; None: neither, for example of a check.
+        title: its title, with {} for `Score.at`; None: `Score.name`.
+        percent: whether values are per cent and get two decimals.
+        paper_decimals: the fewest decimals in the paper.
+        deformation: whether it is an accuracy on deformed images, which go into a mean.
     """
 
     better: Literal["lower", "higher"] | None
@@ -34,7 +34,7 @@ class Metric:
 
 MEAN = "mean of deformations"
 _DEFORMED = Metric("higher", percent=True, deformation=True)
-METRICS = {  # in the order of the columns; another metric comes after them, and is not judged
+METRICS = {  # in the order of the columns; an unknown metric comes last and is not judged
     "IS": Metric("higher"),
     "FID": Metric("lower", paper_decimals=1),
     "KID": Metric("lower"),
@@ -55,28 +55,23 @@ METRICS = {  # in the order of the columns; another metric comes after them, and
     "mixed nll": Metric("lower", title="NLL at {}"),
 }
 UNKNOWN = Metric(None)
-MAIN = ("FID", "IS")  # a comparison is judged by the first of these that a table has, else by the first column
-DIGITS = 3  # significant ones of a typical value that is not per cent
-MOST_COLUMNS = 8  # of a table with a row for each method; with more scores, each score is a row
+MAIN = ("FID", "IS")  # the first of these that a table has is its main score; else its first column
+DIGITS = 3  # significant digits of a typical value that is not per cent
+MOST_COLUMNS = 8  # a table with more scores has a row for each score
 
 SeedValues = Mapping[int, float]  # by seed
 
 
 @dataclass(frozen=True)
 class Column:
-    """A score of a table.
-
-    Args:
-        score: one of its scores; the value does not matter.
-        decimals: to write values with.
-    """
+    """A score of a table, and the decimals to write it with; the value in `score` does not matter."""
 
     score: Score
     decimals: int
 
     @property
     def key(self) -> str:
-        """By which rows hold its values: "digits-FID"."""
+        """The key of its values in a row: "digits-FID"."""
         return self.score.label
 
     @property
@@ -85,7 +80,7 @@ class Column:
 
     @property
     def title(self) -> str:
-        """What it is called, without the extractor: "FID", "NLL at layer1"."""
+        """The title without the extractor: "FID", "NLL at layer1"."""
         return self.score.name if self.metric.title is None else self.metric.title.format(self.score.at)
 
     @property
@@ -94,7 +89,6 @@ class Column:
 
     @property
     def arrow(self) -> str:
-        """The direction of better values; nothing for a check."""
         return {None: "", "lower": "↓", "higher": "↑"}[self.metric.better]
 
     @property
@@ -104,11 +98,11 @@ class Column:
 
     @property
     def head(self) -> str:
-        """The head of the column: "digits-FID ↓", "accuracy, % ↑"."""
+        """The heading: "digits-FID ↓", "accuracy, % ↑"."""
         return f"{self.label}{', %' if self.unit else ''} {self.arrow}".rstrip()
 
     def in_paper(self, *values: float) -> "Column":
-        """Return the column with as many decimals as the paper has for these values, or for their differences."""
+        """Return the column with as many decimals as the paper has for these values or differences."""
         decimals = [len(f"{value:.6f}".rstrip("0").partition(".")[2]) for value in values]
         return replace(self, decimals=max([self.metric.paper_decimals, *decimals]))
 
@@ -118,19 +112,17 @@ class Column:
         return (text if float(text) else text.lstrip("+")).replace("-", "\N{MINUS SIGN}")
 
     def show_spread(self, mean: float, std: float | None) -> str:
-        """Write a mean with the standard deviation, where there is one."""
         return self.show(mean) if std is None else f"{self.show(mean)} ± {self.show(std)}"
 
 
 @dataclass(frozen=True)
 class PaperValue:
-    """The paper's value of a score; `spread` is its own +-."""
+    """The paper's value and ± of a score."""
 
     value: float
     spread: float | None
 
     def show(self, column: Column) -> str:
-        """Write it as the paper does."""
         values = [self.value] if self.spread is None else [self.value, self.spread]
         return column.in_paper(*values).show_spread(self.value, self.spread)
 
@@ -140,11 +132,11 @@ class Row:
     """A group in a table.
 
     Args:
-        step: the step that its values stand for.
+        step: see `choose_step`.
         measurements: at that step, by seed.
-        values: each score at that step, by seed.
-        missing: seeds of the group that lack the step.
-        history: each score at each step that all of `seeds` were scored at, by seed.
+        values: of each score at that step, by seed.
+        missing: seeds of the group without a score at that step.
+        history: of each score, the values at the steps that all of `seeds` share.
     """
 
     group: Group
@@ -164,7 +156,7 @@ class Row:
 
     @property
     def selected_steps(self) -> list[int]:
-        """The steps of the scored checkpoints, where they were selected."""
+        """The steps of the scored checkpoints that a selection chose."""
         return [each.checkpoint for each in self.measurements.values() if "selected_by" in each.protocol]
 
     def mean_and_std(self, column: Column) -> tuple[float, float | None] | None:
@@ -175,7 +167,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
-    """The groups that one protocol has scored, and those of its subject that it has not."""
+    """The groups that one protocol has scored, and the unscored groups of its subject."""
 
     protocol: Protocol
     columns: list[Column]
@@ -187,18 +179,18 @@ class ScoreTable:
 
     @property
     def main(self) -> Column:
-        """The score that a comparison is judged by first."""
+        """The score that leads the comparisons."""
         found = {column.score.metric: column for column in self.columns}
         return next((found[metric] for metric in MAIN if metric in found), self.columns[0])
 
     @property
     def is_transposed(self) -> bool:
-        """Whether each score is a row, since there are many."""
+        """Whether there are so many scores that each is a row."""
         return len(self.columns) > MOST_COLUMNS
 
     def paper(self, group: Group, column: Column) -> PaperValue | None:
-        """Return the paper's value of a score in the row that the group repeats."""
-        row = group.paper if self.protocol.repeats_paper else None
+        """Return the paper's value of a score, from the row that the group repeats."""
+        row = group.config.paper if self.protocol.repeats_paper else None
         if row is None:
             return None
         if column.score.metric == MEAN:
@@ -210,41 +202,38 @@ class ScoreTable:
 
     @property
     def rows_with_paper(self) -> list[Row]:
-        """The rows that the paper has a score of this table for."""
+        """The rows for which the paper has a score of this table."""
         return [row for row in self.rows if any(self.paper(row.group, column) for column in self.columns)]
 
 
 def score_table(protocol: Protocol, groups: Sequence[Group]) -> ScoreTable:
     """Gather the groups' scores by one protocol."""
     rows = [row for row in (_row(protocol, group) for group in groups) if row is not None]
-    found: dict[str, Score] = {}
-    for measurement in (each for row in rows for each in row.measurements.values()):
-        for score in _with_mean(measurement.scores):
-            found.setdefault(score.label, score)
-    order = list(METRICS)
-    scores = sorted(found.values(), key=lambda score: [*order, score.metric].index(score.metric))
+    measurements = [each for row in rows for each in row.measurements.values()]
+    found = {score.label: score for each in measurements for score in _with_mean(each.scores)}
+    scores = sorted(found.values(), key=lambda score: [*METRICS, score.metric].index(score.metric))
     columns = [Column(score, _decimals(Column(score, 0), rows)) for score in scores]
     scored = [row.group for row in rows]
-    others = [group for group in groups if group.words.subject == protocol.subject and group not in scored]
-    return ScoreTable(protocol, columns, rows, others)
+    unscored = [group for group in groups if group.words.subject == protocol.subject and group not in scored]
+    return ScoreTable(protocol, columns, rows, unscored)
 
 
 def choose_step(scored: Mapping[int, Iterable[int]]) -> int:
-    """Choose the step to compare a group at. Its scores play no part: that would be picking the best.
+    """Choose the step to compare a group at, without a look at its scores: that would be a selection.
 
     Args:
-        scored: the steps that each seed has been scored at, at least one each.
+        scored: the steps at which each seed was scored, at least one each.
 
     Returns:
-        The largest step that all seeds have. This is the last step of a finished training. Where the seeds have no
-        step in common, the largest of those that most seeds have.
+        The largest step that all seeds have: the last of a finished training. If they share no step, the largest of
+        those that most seeds have.
     """
     steps = [set(steps) for steps in scored.values()]
     return max(set.union(*steps), key=lambda step: (sum(step in have for have in steps), step))
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
-    """Return the mean and the sample standard deviation (n - 1); the latter is None for one value."""
+    """Return the mean, and the sample standard deviation (n - 1) of two values or more."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
@@ -269,7 +258,6 @@ def _row(protocol: Protocol, group: Group) -> Row | None:
 
 
 def _values(measurements: Mapping[int, Measurement]) -> dict[str, dict[int, float]]:
-    """Return the scores of measurements, which go by their seeds."""
     values: dict[str, dict[int, float]] = {}
     for seed, measurement in measurements.items():
         for score in _with_mean(measurement.scores):
@@ -284,7 +272,7 @@ def _with_mean(scores: Sequence[Score]) -> list[Score]:
 
 
 def _decimals(column: Column, rows: Sequence[Row]) -> int:
-    """Return the decimals that give a typical mean its digits; one more where +- needs it."""
+    """Return the decimals that give a typical mean its digits; one more if ± needs it."""
     if column.metric.percent:
         return 2
     found = [pair for row in rows if (pair := row.mean_and_std(column)) is not None]

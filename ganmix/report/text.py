@@ -11,33 +11,30 @@ from ganmix.report.machines import duration
 from ganmix.report.prose import INTERVAL_NOTE, NONE, cell, interval_name, selected_mark, sentences, span, step_mark
 from ganmix.report.scores import Column, Row, ScoreTable
 
-CSV_COLUMNS = (
-    *("group", "label", "protocol", "protocol_digest", "dataset", "extractor", "num_fake", "num_real", "score", "unit"),
-    *("n_seeds", "step", "training_steps", "mean", "std_over_seeds", "min", "max", "values_by_seed"),
-    *("baseline", "n_pairs", "difference", "interval", "low", "high", "better_in", "paper_value", "paper_spread"),
-)
-
 
 def to_csv(report: Report) -> str:
-    """Return one line for each group, protocol and score, in full precision; a field without a value is empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    """Return a line for each group, protocol and score, in full precision; a field without a value is empty."""
+    records = []
     for chapter in report.chapters:
         comparisons = {comparison.row.group: comparison for comparison in chapter.comparisons}
         for row in chapter.table.rows:
-            for column in chapter.table.columns:
-                if column.key in row.values:
-                    writer.writerow(_record(chapter, row, column, comparisons.get(row.group)))
+            columns = [column for column in chapter.table.columns if column.key in row.values]
+            records += [_record(chapter, row, column, comparisons.get(row.group)) for column in columns]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, records[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
     return text.getvalue()
 
 
 def _record(chapter: Chapter, row: Row, column: Column, comparison: Comparison | None) -> dict[str, object]:
-    protocol = chapter.table.protocol
-    values = row.values[column.key]
+    protocol, values = chapter.table.protocol, row.values[column.key]
     mean, std = row.mean_and_std(column) or (None, None)
+    difference = comparison.of(column) if comparison else None
+    paired = difference if difference and difference.num else None
+    interval = paired.interval if paired else None
     paper = chapter.table.paper(row.group, column)
-    record: dict[str, object] = {
+    return {
         "group": row.group.name,
         "label": row.group.label,
         "protocol": protocol.name,
@@ -56,20 +53,16 @@ def _record(chapter: Chapter, row: Row, column: Column, comparison: Comparison |
         "min": min(values.values()),
         "max": max(values.values()),
         "values_by_seed": " ".join(f"{seed}:{value}" for seed, value in sorted(values.items())),
+        "baseline": comparison.baseline.name if comparison else None,
+        "n_pairs": difference.num if difference else None,
+        "difference": paired.mean if paired else None,
+        "interval": interval_name(paired.num) if paired and interval else None,
+        "low": interval[0] if interval else None,
+        "high": interval[1] if interval else None,
+        "better_in": paired.better_in if paired else None,
         "paper_value": paper.value if paper else None,
         "paper_spread": paper.spread if paper else None,
     }
-    difference = comparison.of(column) if comparison else None
-    if comparison is not None:
-        record["baseline"] = comparison.baseline.name
-    if difference is not None:
-        record["n_pairs"] = difference.num
-    if difference is not None and difference.num:
-        record |= {"difference": difference.mean, "better_in": difference.better_in}
-    if difference is not None and difference.interval is not None:
-        low, high = difference.interval
-        record |= {"interval": interval_name(difference.num), "low": low, "high": high}
-    return record
 
 
 def to_markdown(report: Report) -> str:
@@ -77,7 +70,7 @@ def to_markdown(report: Report) -> str:
     parts = [f"# {report.title}"]
     for lead in report.leads:
         parts.append((f"**{_plain(lead.subject)}.** " if lead.subject else "") + _plain(lead.text))
-        parts += [_list(f"{title}. {found}" for title, found in lead.others)] if lead.others else []
+        parts.append(_list(f"{title}. {found}" for title, found in lead.others))
     for chapter in report.chapters:
         parts += _chapter(chapter)
     if report.notes:
@@ -88,9 +81,8 @@ def to_markdown(report: Report) -> str:
         header = ["key", *(_code(group.name) for group in groups)]
         parts.append(_table([header, *([_code(key), *map(_plain, values)] for key, values in differences)]))
     parts += ["## Time and machine", _timings(report), _list(f"{name}: {text}" for name, text in report.machines.facts)]
-    if report.machines.warnings:
-        parts.append(_list(f"Warning: {text}" for text in report.machines.warnings))
-    return "\n\n".join(parts) + "\n"
+    parts.append(_list(f"Warning: {text}" for text in report.machines.warnings))
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _chapter(chapter: Chapter) -> list[str]:
@@ -101,11 +93,10 @@ def _chapter(chapter: Chapter) -> list[str]:
     if chapter.comparisons:
         parts.append("### Against the baseline, seed by seed")
         judged = [each for each in chapter.comparisons if each.differences]
-        titles = [f"{each.row.group.title} against {each.baseline.title}" for each in judged]
+        opponents = [f"{each.row.group.title} against {each.baseline.title}" for each in judged]
         verdicts = [". ".join(sentences(each, table.main)) for each in judged]
-        parts.append(_list(f"{title}: {text}." for title, text in zip(titles, verdicts, strict=True)))
-        parts += [_list(chapter.pairing_notes)] if chapter.pairing_notes else []
-        parts += [_plain(INTERVAL_NOTE)] if chapter.explains_intervals else []
+        parts.append(_list(f"{pair}: {verdict}." for pair, verdict in zip(opponents, verdicts, strict=True)))
+        parts += [_list(chapter.pairing_notes), _plain(INTERVAL_NOTE) if chapter.explains_intervals else ""]
     return parts
 
 
@@ -139,7 +130,7 @@ def _timings(report: Report) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Write rows of cells, of which the first is the head."""
+    """Write rows of cells; the first is the head."""
     head, *others = rows
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *others))
 
@@ -149,8 +140,7 @@ def _list(items: Iterable[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Keep Markdown from reading marks into names."""
-    # An underscore within a word, as names have it, is no mark.
+    """Escape the marks of Markdown, which does not read an underscore within a word as one."""
     return re.sub(r"[\\`*\[\]<>|]|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(text.split()))
 
 

@@ -341,7 +341,7 @@ def test_dashes_tell_what_is_mixed_and_only_used_ones_are_explained(tmp_path):
     assert dashes["none"] == ""
     assert dashes["semi"] == dashes["hidden"]
     assert len(set(dashes.values())) == 5
-    assert dashes_in_words([groups["none"], groups["input"]]) == "Solid: no mixup; dashed: mixup at the input"
+    assert dashes_in_words(styles([groups["none"], groups["input"]])) == "Solid: no mixup; dashed: mixup at the input"
 
 
 def test_page_of_classifiers_alone_does_not_speak_of_gans(full):
