@@ -1,4 +1,4 @@
-"""The ways in which a run ends early that are a user's business, each with its exit status."""
+"""The exceptions that end a run early for a reason the user must know, each with its exit status."""
 
 import signal
 from collections.abc import Iterator, Sequence

@@ -1,10 +1,9 @@
-"""The mixup core: what to mix with what, where and how strongly, drawn apart from any network.
+"""The mixup core: which rows to mix, where and how strongly. It knows no network and needs only torch.
 
-Manifold Mixup (Verma et al. 2018, arXiv 1806.05236 v1), equations 1 to 3, and its classifier form. Needs torch alone.
+Manifold Mixup (Verma et al. 2018, arXiv 1806.05236 v1), equations 1 to 3, and its classifier form.
 
-`DiscriminatorMixup` and `ClassifierMixup` say how mixes are drawn; their `plan` draws a `MixPlan`, which says all about
-one step's mixing. A network applies it to a hidden state with `plan.apply(h)`, a trainer to its labels with
-`plan.mixes(labels)`: one plan, so the two cannot drift apart.
+`DiscriminatorMixup` and `ClassifierMixup` draw a `MixPlan` for each step. The network applies it to a hidden state with
+`plan.apply(h)`, the trainer applies it to the labels with `plan.mixes(labels)`.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,8 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-# Name of a pair -> the parents (a, b) of its N mixes, lambda being the weight of a. Of a batch cat(real, fake) it gets
-# the rows of both, N each, and a permutation of N.
+# Name of a pair -> (rows of real, rows of fake, a permutation of N) -> the parents (a, b) of N mixes; lambda weighs a.
 PAIRS: dict[str, Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]] = {
     "FR": lambda real, fake, partner: (real, fake),  # eq. 2
     "FF": lambda real, fake, partner: (fake, fake[partner]),  # eq. 3
@@ -27,16 +25,14 @@ class MixPlan:
 
     Args:
         stage: the stage whose input is mixed; 0 mixes the network's input.
-        a: int64 [M], rows of the batch that weigh lam.
-        b: int64 [M], rows of the batch that weigh 1 - lam.
+        a, b: int64 [M], rows of the batch.
         lam: float [M] or [], in [0, 1].
-        append: True: the mixes follow the batch, [N + M, ...]; False: they take its place, [M, ...].
-        block_gradients: True: no gradient of the mixes reaches the stages below the mix. In a classifier these get none
-            from elsewhere either: zero_grad left None, so that an optimiser passes them over, with momentum and weight
-            decay. In the torch of 2018 it left zeros, and both acted.
-        batch: the groups that the batch consists of, name -> number of rows; a batch of another size than theirs is
-            refused. Empty: every size is taken that has the rows.
-        mixed: the groups that the mixes consist of, name -> number of rows.
+        append: True: the mixes follow the batch, [N + M, ...]; False: they replace it, [M, ...].
+        block_gradients: True: no gradient of the mixes reaches the stages below the mix. In a classifier these have no
+            gradient at all (None), so the optimiser skips them, with momentum and weight decay. In the torch of 2018
+            zero_grad left zeros, and both still acted.
+        batch: the groups of the batch, name -> number of rows; a batch of another size is refused. Empty: any size.
+        mixed: the groups of the mixes, name -> number of rows.
     """
 
     stage: int
@@ -50,33 +46,33 @@ class MixPlan:
 
     @property
     def groups(self) -> dict[str, int]:
-        """The groups of rows that `apply` returns, in their order: name -> number of rows."""
+        """The groups of rows that `apply` returns, in order: name -> number of rows."""
         return {**self.batch, **self.mixed} if self.append else {**self.mixed}
 
     def split(self, output: Tensor) -> dict[str, Tensor]:
-        """Return the rows of `output` by group: of logits or labels, a row for each that `apply` returns."""
+        """Return logits or labels by group; `output` has the rows that `apply` returns."""
         groups = self.groups
         return dict(zip(groups, output.split(list(groups.values())), strict=True))
 
     def mixes(self, h: Tensor) -> Tensor:
-        """Return the mixes of `h` [N, ...] alone, [M, ...]: hidden states, images or labels, on whatever device.
+        """Return only the mixes of `h` [N, ...], [M, ...]: hidden states, images or labels, on any device.
 
         Raises:
-            ValueError: `h` is not of a floating-point type, or has another number of rows than the plan is for.
+            ValueError: `h` is not floating-point, or has another number of rows than the plan.
         """
         if not h.is_floating_point():
             raise ValueError(
-                f"mixes are of floating-point tensors, got {h.dtype}; of classes mix F.one_hot(labels, K).float()"
+                f"expected a floating-point tensor, got {h.dtype}; classes mix as F.one_hot(labels, K).float()"
             )
         num = sum(self.batch.values())
         if num and len(h) != num:
             raise ValueError(f"the plan is for a batch of {num} rows, got {len(h)}; draw one for each batch")
         a, b, lam = (_moved(tensor, h.device) for tensor in (self.a, self.b, self.lam))
-        # Taking rows turns a channels_last tensor into a contiguous one, which every later convolution
-        # would have to convert back; as [N, H, W, C] it is contiguous already.
+        # Indexing rows makes a channels_last tensor contiguous, and every later convolution would convert it back.
+        # As [N, H, W, C] it is contiguous already.
         channels_last = h.ndim == 4 and h.is_contiguous(memory_format=torch.channels_last)
         rows = h.movedim(1, -1) if channels_last else h
-        # In bfloat16 lambda would be rounded to 8 bits, and the targets are mixed by all of it.
+        # bfloat16 would round lambda to 8 bits, but the targets are mixed with the exact lambda.
         wide = torch.promote_types(h.dtype, torch.float32)
         lam = lam.to(wide)
         lam = lam.reshape(-1, *[1] * (h.ndim - 1)) if lam.ndim else lam
@@ -84,15 +80,11 @@ class MixPlan:
         return mixed.movedim(-1, 1) if channels_last else mixed
 
     def apply(self, h: Tensor) -> Tensor:
-        """Return what stage `stage` shall see instead of `h` [N, ...]: [N + M, ...] or [M, ...]."""
+        """Return the input of stage `stage` that replaces `h` [N, ...]: [N + M, ...] or [M, ...]."""
         if self.append and not len(self.a):
             return h
         mixed = self.mixes(h.detach() if self.block_gradients else h)
         return torch.cat([h, mixed]) if self.append else mixed
-
-    def replacing(self) -> "MixPlan":
-        """Return the same plan with its mixes in the place of the batch."""
-        return replace(self, append=False)
 
     def to(self, device: torch.device | str) -> "MixPlan":
         """Return the same plan with its tensors on `device`."""
@@ -101,7 +93,7 @@ class MixPlan:
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:
-    # Without waiting for a GPU; but the CPU would read what has not arrived yet.
+    # A copy to a GPU need not be awaited. The CPU would read values that have not arrived yet.
     return tensor.to(device, non_blocking=device.type != "cpu")
 
 
@@ -109,23 +101,19 @@ def sample_lambda(alpha: float, num: int, generator: torch.Generator, *, clamp: 
     """Draw `num` mixing weights from Beta(alpha, alpha), float32 [num].
 
     Args:
-        alpha: parameter of the Beta distribution, > 0.
-        clamp: True folds lambda to min(lambda, 1 - lambda), so that the first parent weighs at most a half
-            (the paper's footnote 3).
-
-    Raises:
-        ValueError: alpha is not positive.
+        alpha: > 0, else ValueError.
+        clamp: True: return min(lambda, 1 - lambda), so that the first parent weighs at most 1/2 (footnote 3).
     """
     if not alpha > 0:
         raise ValueError(f"alpha must be greater than 0, got {alpha}")
-    # Beta is g1 / (g1 + g2) of two Gamma(alpha). In logarithms, with Gamma(alpha) = Gamma(alpha + 1) * U^(1/alpha),
-    # since at a small alpha both g underflow to 0.
+    # Beta is g1 / (g1 + g2) of two Gamma(alpha). At a small alpha both underflow to 0, hence logarithms and
+    # Gamma(alpha) = Gamma(alpha + 1) * U^(1/alpha).
     shape = torch.full((2, num), alpha + 1.0, dtype=torch.float64)
     log_u = torch.rand(2, num, dtype=torch.float64, generator=generator).log()
     log_g = torch._standard_gamma(shape, generator=generator).log() + log_u / alpha
-    # U = 0 has both logarithms at -inf once in 2^100 draws; the sigmoid of everything else is finite.
+    # Both logarithms are -inf (U = 0) once in 2^100 draws; every other sigmoid is finite.
     logit = log_g[0] - log_g[1]
-    # min(lambda, 1 - lambda), without the rounding of 1 - lambda where lambda is almost 1
+    # This is min(lambda, 1 - lambda) without the rounding of 1 - lambda near lambda = 1.
     return torch.sigmoid(-logit.abs() if clamp else logit).float()
 
 
@@ -134,8 +122,7 @@ def choose_stage(stages: Sequence[int], generator: torch.Generator) -> int:
     if not stages:
         raise ValueError("stages must name at least one stage, got none")
     if any(isinstance(stage, str) for stage in stages):
-        names = "networks.resolve_stages turns names into numbers"
-        raise ValueError(f"stages are numbers, got {list(stages)}; {names}")
+        raise ValueError(f"stages are numbers, got {list(stages)}; networks.resolve_stages turns names into numbers")
     if min(stages) < 0:
         raise ValueError(f"stages are numbered from 0, got {list(stages)}")
     return stages[int(torch.randint(len(stages), (), generator=generator))]
@@ -143,15 +130,15 @@ def choose_stage(stages: Sequence[int], generator: torch.Generator) -> int:
 
 @dataclass(frozen=True)
 class ClassifierMixup:
-    """How a classifier's batch is replaced by mixes of each row with a random partner.
+    """Replaces a classifier's batch by mixes of each row with a random partner.
 
     Args:
         stages: the eligible stages; one is drawn.
         alpha: of Beta(alpha, alpha), > 0.
         lam_per: 'batch' (the paper) or 'sample'.
         block_gradients: see `MixPlan`.
-        block_size: partners come from the same block of so many rows, so that processes that share a batch in whole
-            blocks mix as one process does; None: from the whole batch.
+        block_size: draw partners within blocks of so many rows, so that processes which share a batch in whole blocks
+            mix as one process does; None: within the whole batch.
     """
 
     stages: Sequence[int]
@@ -164,14 +151,10 @@ class ClassifierMixup:
         _check_choice("lam_per", self.lam_per, ("sample", "batch"))
 
     def plan(self, num: int, generator: torch.Generator) -> MixPlan:
-        """Draw the plan of one batch; mix its targets, one-hot or soft, with `plan.mixes(targets)`.
-
-        Args:
-            num: rows of the batch, N >= 1.
-            generator: on the CPU; all of the plan comes from it.
+        """Draw the plan of a batch of `num` >= 1 rows from a generator on the CPU.
 
         Raises:
-            ValueError: the batch is empty, or a setting lies outside what is said of it.
+            ValueError: the batch is empty, or a setting is out of its range.
         """
         stage, lam, partner = _draw(self, num, generator, clamp=False)
         rows, batch, mixed = torch.arange(num), {"images": num}, {"mixes": num}
@@ -180,19 +163,19 @@ class ClassifierMixup:
 
 @dataclass(frozen=True)
 class DiscriminatorMixup:
-    """How a discriminator's batch gets mixes, and what it learns to call them.
+    """Adds mixes to a discriminator's batch, and sets their labels and weights.
 
-    FR mixes real i with fake i (eq. 2), FF mixes fake i with a permuted fake (eq. 3); both with the same lambda,
-    which weighs the real in FR.
+    FR mixes real i with fake i (eq. 2), FF mixes fake i with a permuted fake (eq. 3). Both have the same lambda; in FR
+    it weighs the real image.
 
     Args:
         stages, alpha, block_gradients, block_size: see `ClassifierMixup`.
         pairs: keys of `PAIRS`; the mixes come in this order, N rows each.
         clamp: see `sample_lambda`.
         lam_per: 'sample' (the authors' code) or 'batch'.
-        labels: 'fake', the paper's, or 'soft': real to the degree that real images weigh in the mix.
-        weights: of the terms of D's loss: 'paper', each weighs 1; 'balanced', those of one hard label weigh 1 together.
-        generator_sees_mixes: equation 1 in place of 2 and 3: the mixes take the place of the batch.
+        labels: 'fake' (the paper), or 'soft': the share of the real image in the mix.
+        weights: of the terms of D's loss: 'paper', 1 each; 'balanced', 1 for all terms of one hard label together.
+        generator_sees_mixes: equation 1 instead of 2 and 3: the mixes replace the batch.
     """
 
     stages: Sequence[int]
@@ -214,7 +197,7 @@ class DiscriminatorMixup:
         _check_choice("weights", self.weights, ("paper", "balanced"))
 
     def plan(self, num: int, generator: torch.Generator) -> MixPlan:
-        """Draw the plan of one batch `cat(real, fake)`, `num` rows of either kind; see `ClassifierMixup.plan`."""
+        """Draw the plan of a batch `cat(real, fake)` with `num` rows of each; see `ClassifierMixup.plan`."""
         stage, lam, partner = _draw(self, num, generator, clamp=self.clamp)
         real = torch.arange(num)
         parents = [PAIRS[pair](real, real + num, partner) for pair in self.pairs]
@@ -225,7 +208,7 @@ class DiscriminatorMixup:
 
 
 def no_mixes(num: int) -> MixPlan:
-    """Return the plan that leaves a batch `cat(real, fake)`, `num` rows each, as it is."""
+    """Return the plan that leaves a batch `cat(real, fake)` with `num` rows of each unchanged."""
     none = torch.arange(0)
     return MixPlan(0, none, none, none.float(), append=True, batch={"real": num, "fake": num})
 

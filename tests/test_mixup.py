@@ -130,7 +130,7 @@ def test_apply_appends_the_mixes_or_puts_them_in_the_place_of_the_batch():
     appended = plan.apply(h)
     assert torch.equal(appended[:12], h)
     assert torch.equal(appended[12:], plan.mixes(h))
-    assert torch.equal(plan.replacing().apply(h), plan.mixes(h))
+    assert torch.equal(replace(plan, append=False).apply(h), plan.mixes(h))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -183,7 +183,7 @@ def test_classes_are_refused_and_the_message_says_how_to_make_them_one_hot(targe
 @pytest.mark.parametrize(("draw", "num"), [(draw_plan, 12), (draw_classifier_plan, 6)])
 def test_batch_of_another_size_than_the_plans_is_refused(draw, num: int):
     for rows in (num - 1, num + 1):
-        for use in (draw().mixes, draw().apply, draw().replacing().apply):
+        for use in (draw().mixes, draw().apply, replace(draw(), append=False).apply):
             with pytest.raises(
                 ValueError, match=f"the plan is for a batch of {num} rows, got {rows}; draw one for each batch$"
             ):
@@ -267,7 +267,7 @@ def test_groups_name_the_rows_of_the_batch_and_of_each_pair(pairs: list[str]):
     for pair in pairs:
         alone = draw_plan(6, pairs=[pair])  # of the same draws
         assert torch.equal(groups[pair], alone.mixes(h))
-    replaced = plan.replacing().split(plan.mixes(h))
+    replaced = replace(plan, append=False).split(plan.mixes(h))
     assert list(replaced) == pairs
     assert all(torch.equal(replaced[pair], groups[pair]) for pair in pairs)
 

@@ -1,4 +1,4 @@
-"""A classifier's way from a batch of images to its loss."""
+"""From a batch of images to a classifier's logits and loss: what both classifier trainers compute."""
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ganmix.engine.device import autocast, compiled
-from ganmix.losses.classification import cross_entropy, smooth
+from ganmix.losses import smooth
 from ganmix.mixup import MixPlan
 from ganmix.networks.classifier.base import Classifier
 from ganmix.networks.classifier.layers import Dropout
@@ -16,11 +16,11 @@ from ganmix.networks.classifier.layers import Dropout
 
 @dataclass(eq=False)
 class ClassifierPass:
-    """A network's way from a batch of images, mixed or not, to logits and a loss: what both trainers do.
+    """The computation of logits and loss from a batch of images, mixed or not.
 
     Args:
         noise: standard deviation of Gaussian noise on the prepared images.
-        generator: on the device, for the noise and the network's dropout.
+        generator: on the device; draws the noise and the network's dropout.
         loss_function: of `CLASSIFICATION_LOSSES`.
         bf16, compile: see `gan.GanSettings`.
     """
@@ -29,7 +29,7 @@ class ClassifierPass:
     _: KW_ONLY
     noise: float
     generator: torch.Generator
-    loss_function: Callable[[Tensor, Tensor], Tensor] = cross_entropy
+    loss_function: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
     label_smoothing: float = 0.0
     bf16: bool = False
     compile: bool = False
@@ -41,7 +41,7 @@ class ClassifierPass:
                 module.generator = self.generator
 
     def inputs(self, images: Tensor) -> Tensor:
-        """Return what the network's stage 0 gets of images [N, C, R, R] in [-1, 1]."""
+        """Return the input of the network's stage 0 for images [N, C, R, R] in [-1, 1]."""
         prepared: Tensor = self.network.prepare(images)
         if not self.noise:
             return prepared
@@ -54,11 +54,7 @@ class ClassifierPass:
             return self._forward(inputs, plan).float()
 
     def loss(self, logits: Tensor, targets: Tensor, plan: MixPlan | None) -> Tensor:
-        """Return the loss of logits.
-
-        Args:
-            targets: int64 [N] or float [N, K], of the images before the plan mixed them.
-        """
+        """Return the loss of logits; `targets` are those of the unmixed images, int64 [N] or float [N, K]."""
         if plan is not None or self.label_smoothing:
             targets = targets if targets.ndim == 2 else F.one_hot(targets, logits.shape[1]).float()
             targets = smooth(targets, self.label_smoothing)

@@ -6,7 +6,7 @@ Manifold Mixup (arXiv 1806.05236 v1) section 4.4, equations 1 to 3.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ganmix.algorithms.optimise import Descent, learning_rate
-from ganmix.algorithms.parts import Batches, load_state, state_of
+from ganmix.algorithms.trainer import Batches, Trainer
 from ganmix.engine.device import autocast, compiled
 from ganmix.losses import GanLoss, Penalty
 from ganmix.mixup import DiscriminatorMixup, MixPlan, no_mixes
@@ -30,16 +30,14 @@ class GanSettings:
 
     Args:
         noise_size: z.
-        loss: of `losses.GAN_LOSSES`.
-        total_steps: G steps over which a `decay` of the learning rate reaches 0.
-        penalties: on D.
+        total_steps: G steps after which `decay` has brought the learning rate to 0.
         mixup: None: D sees no mixes.
         n_dis: D steps for each G step.
-        lr, betas: Adam's, of G and D.
+        lr, betas: Adam's, for G and D.
         decay: see `optimise.learning_rate`.
-        ema: decay of the moving average of G; None: there is none.
-        apart: see `discriminate`; None: True where D has batch norm. Another layer whose output for an image depends on
-            the rest of its batch is not recognised, like StyleGAN's minibatch standard deviation: it needs True.
+        ema: decay of the moving average of G; None: no average.
+        apart: see `discriminate`; None: True if D has batch norm. Set True for other layers whose output for an image
+            depends on the rest of its batch, like StyleGAN's minibatch standard deviation: they are not recognised.
         bf16: bfloat16 autocast of both networks; losses and penalties stay in float32.
         compile: run both networks through torch.compile, except in penalties, whose double backward it lacks.
     """
@@ -60,7 +58,7 @@ class GanSettings:
 
 
 class DiscriminatorStep(NamedTuple):
-    """What a D step came to."""
+    """The result of a D step."""
 
     plan: MixPlan
     logits: dict[str, Tensor]  # by group, [N]
@@ -72,31 +70,27 @@ class DiscriminatorStep(NamedTuple):
 def discriminate(
     discriminator: Discriminator, real: Tensor, fake: Tensor, plan: MixPlan, *, apart: bool
 ) -> dict[str, Tensor]:
-    """Return the logits [N] of each group that the plan makes of real and fake images, from one forward.
+    """Return the logits [N] of each group of the plan, from one forward of real and fake images.
 
     Args:
-        discriminator: returns one logit for each image, [N] or [N, 1].
-        apart: True: a forward each for real, fake and mixes, as a discriminator with batch norm needs: its clean terms
-            must not see the mixes. The logits are the same without batch norm. Below the mix a batch norm sees real and
-            fake jointly in the pass of the mixes, and its running statistics take in that pass too.
-
-    Raises:
-        ValueError: the discriminator returns another shape.
+        discriminator: returns one logit for each image, [N] or [N, 1]; another shape is a ValueError.
+        apart: True: run a forward each for real, fake and mixes. Batch norm needs it, so that the clean terms don't see
+            the mixes; without batch norm the logits are the same. Below the mix, batch norm sees real and fake jointly
+            in the pass of the mixes, which updates its running statistics too.
     """
     batch = torch.cat([real, fake])
     if not (apart and plan.append):
         return plan.split(_logits(discriminator, batch, plan))
-    # Of the batch, and the batch anew: a discriminator that begins in place may write into neither the caller's images
-    # nor those of the next pass.
+    # Each pass has a copy of the images, since a discriminator may begin with an operation in place.
     logits = {name: _logits(discriminator, rows) for name, rows in zip(plan.batch, batch.chunk(2), strict=True)}
     if plan.mixed:
-        plan = plan.replacing()
+        plan = replace(plan, append=False)
         logits |= plan.split(_logits(discriminator, torch.cat([real, fake]), plan))
     return logits
 
 
 def _logits(discriminator: Discriminator, images: Tensor, plan: MixPlan | None = None) -> Tensor:
-    """Return the logits of images or of what a plan makes of them, float32 [N]."""
+    """Return the logits of images or of their mixes, float32 [N]."""
     logits = discriminator(images, plan)
     num = len(images) if plan is None else sum(plan.groups.values())
     if logits.shape not in ((num,), (num, 1)):
@@ -108,7 +102,7 @@ def _logits(discriminator: Discriminator, images: Tensor, plan: MixPlan | None =
 
 
 def labels_of(plan: MixPlan, mixup: DiscriminatorMixup | None) -> dict[str, Tensor]:
-    """Return how real D shall call each row of each group, in [0, 1]: 1 real, 0 fake, a mix as `mixup.labels` says."""
+    """Return D's label for each row of each group, in [0, 1]: 1 real, 0 fake; `mixup.labels` sets those of mixes."""
     num = sum(plan.batch.values())
     is_real = (torch.arange(num, device=plan.lam.device) < num // 2).float()
     labels = plan.split(plan.apply(is_real))
@@ -117,10 +111,10 @@ def labels_of(plan: MixPlan, mixup: DiscriminatorMixup | None) -> dict[str, Tens
 
 
 def term_weights(mixup: DiscriminatorMixup | None) -> dict[str, float]:
-    """Return the weight of each group's term in D's loss, as `mixup.weights` says.
+    """Return the weight of each group's term in D's loss; see `mixup.weights`.
 
-    Source: the sum of eq. 2 and 3, in which with FR and FF three fake terms push against one real. With spectral norm
-        and hinge that holds D's logits of real images below 0, and with wasserstein the loss has no minimum.
+    Source: the sum of eq. 2 and 3, where with FR and FF three fake terms push against one real term. With spectral norm
+        and hinge this keeps D's logits of real images below 0, and with wasserstein the loss has no minimum.
     """
     plan = no_mixes(1) if mixup is None else replace(mixup.plan(1, torch.Generator()), lam=torch.tensor(0.5))
     labels = {name: label.item() for name, label in labels_of(plan, mixup).items()}
@@ -132,7 +126,7 @@ def term_weights(mixup: DiscriminatorMixup | None) -> dict[str, float]:
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Within, no gradients of the weights are computed; what was frozen before stays so afterwards."""
+    """Compute no gradients of the weights; parameters that were frozen before stay frozen afterwards."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     network.requires_grad_(False)
     try:
@@ -143,15 +137,14 @@ def frozen(network: nn.Module) -> Iterator[None]:
 
 
 @dataclass(eq=False)
-class GanTrainer:
+class GanTrainer(Trainer):
     """Trains a generator against a discriminator; `step` is one G step after `n_dis` D steps.
 
     Args:
         generator: noise [N, z] -> images [N, C, R, R].
-        discriminator: images -> logits [N] or [N, 1], staged (`networks.staged` makes any network so). Parts of it that
-            require no gradient are not trained.
-        batches: of real images; its state is saved with the trainer's.
-        noise_generator: on the device, for the noise. plan_generator: on the CPU, for plans and penalties.
+        discriminator: images -> logits [N] or [N, 1]. Parts that require no gradient are not trained.
+        batches: of real images.
+        noise_generator: on the device; draws the noise. plan_generator: on the CPU; draws plans and penalties' points.
     """
 
     generator: Staged
@@ -161,14 +154,13 @@ class GanTrainer:
     _: KW_ONLY
     noise_generator: torch.Generator
     plan_generator: torch.Generator
-    last_plan: MixPlan | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         s, g, d = self.settings, self.generator, self.discriminator
         self.loss, self.mixup = s.loss, s.mixup
         adam = partial(torch.optim.Adam, lr=s.lr, betas=s.betas, fused=True)
         rate = partial(learning_rate, s.lr, total_steps=s.total_steps, decay=s.decay)
-        self.g_descent = Descent(g, adam(g.parameters()), rate, ema=s.ema)
+        self.descent = self.g_descent = Descent(g, adam(g.parameters()), rate, ema=s.ema)
         self.d_descent = Descent(d, adam(d.parameters()), lambda step: rate(step // s.n_dis))
         self._device = next(g.parameters()).device
         self._autocast = partial(autocast, self._device, s.bf16)
@@ -179,33 +171,21 @@ class GanTrainer:
 
     @property
     def shown_generator(self) -> nn.Module:
-        """The generator to look at and to score: the moving average where there is one."""
+        """The generator to show and score: its moving average if there is one."""
         return self.g_descent.shown_network
 
-    @property
-    def steps_done(self) -> int:
-        return self.g_descent.steps_done
-
-    @property
-    def current_lr(self) -> float:
-        """The learning rate of the next step."""
-        return self.g_descent.current_lr
-
     def step(self) -> dict[str, Tensor]:
-        """Take `n_dis` D steps, each on a fresh real batch, then a G step; return what to record, 0-d tensors.
-
-        What D's steps record is the mean over them.
-        """
+        """Take `n_dis` D steps, each on a new real batch, then a G step; return 0-d tensors to record."""
         records = []
         for _ in range(self.settings.n_dis):
             real, _ = self.batches.next()
             records.append(self.record_of(self.discriminator_step(real)))
-        means = torch.stack([torch.stack([*record.values()]) for record in records]).mean(0)
+        means = torch.stack([torch.stack([*record.values()]) for record in records]).mean(0)  # over the D steps
         loss, norm = self.generator_step(real)
         return dict(zip(records[0], means.unbind(), strict=True)) | {"loss_G": loss, "gradient_norm/G": norm}
 
     def discriminator_step(self, real: Tensor) -> DiscriminatorStep:
-        """Descend eq. 2 and 3 on real images [N, C, R, R] and as many new fakes: one forward, one backward."""
+        """Descend eq. 2 and 3 on N real images and N new fakes: one forward, one backward."""
         with torch.no_grad(), self._autocast():
             fake = self._g(self._noise(len(real)))
         plan = self._plan(len(real))
@@ -224,12 +204,11 @@ class GanTrainer:
         return DiscriminatorStep(plan, logits, terms, penalties, norm)
 
     def generator_step(self, real: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of G; return its loss and the norm of its gradients.
+        """Take a step of G; return its loss and the norm of its gradients.
 
-        Args:
-            real: for equation 1 and paired losses alone; otherwise D sees new fakes only, and never a mix.
+        D sees the real images only in equation 1 and with paired losses; otherwise it sees new fakes only, and no mix.
         """
-        with frozen(self.discriminator):  # no gradients of D's weights: a third of its backward
+        with frozen(self.discriminator):  # the gradients of D's weights are a third of its backward
             with self._autocast():
                 fake = self._g(self._noise(len(real)))
                 if self.mixup is not None and self.mixup.generator_sees_mixes:
@@ -245,7 +224,7 @@ class GanTrainer:
         return loss.detach(), self.g_descent.gradient_norm()
 
     def record_of(self, step: DiscriminatorStep) -> dict[str, Tensor]:
-        """Return what to record of a D step, the same names for each."""
+        """Return the values to record of a D step, under the same names each time."""
         record = {f"loss_D/{name}": term.detach() for name, term in step.terms.items()}
         norm, logits = step.gradient_norm, step.logits
         if self.settings.penalties:
@@ -257,15 +236,7 @@ class GanTrainer:
         record["gradient_norm/D"] = norm
         return record | {"mix/stage": torch.full_like(norm, step.plan.stage)} if step.plan.mixed else record
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that the next step depends on."""
-        return {"steps_done": self.steps_done, **state_of(self._parts())}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was called."""
-        load_state(self._parts(), state)
-
-    def _parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, Any]:
         streams = {"noise_generator": self.noise_generator, "plan_generator": self.plan_generator}
         return {**streams, "generator": self.g_descent, "discriminator": self.d_descent, "batches": self.batches}
 

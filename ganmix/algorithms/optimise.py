@@ -1,7 +1,8 @@
-"""How a network descends its losses: G, D and classifiers alike."""
+"""How G, D and classifiers descend their losses."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -9,66 +10,60 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ganmix.algorithms.parts import load_state, state_of
+from ganmix.algorithms.resumable import Resumable
 
 Network = TypeVar("Network", bound=nn.Module)
 # Spectral norm's estimates of the first singular vectors, in torch's parametrization and in its older form.
 SINGULAR_VECTORS = {"_u", "_v", "weight_u", "weight_v"}
 
 
-class Descent(Generic[Network]):
-    """A network, its optimiser and its moving average, and the steps they take together.
-
-    It is the only place that changes weights, so that it alone will have to average gradients over processes.
+@dataclass(eq=False)
+class Descent(Resumable, Generic[Network]):
+    """A network, its optimiser and its moving average, and the steps they take together. Nothing else changes weights.
 
     Args:
-        optimizer: of the network's parameters.
-        schedule: the learning rate of each step, counted from 0.
+        schedule: step, counted from 0 -> learning rate.
         l1: coefficient of the sum of absolute weights.
         l1_of: "all" weights, or those of the "first" layer.
-        ema: decay of the network's moving average; None: there is none.
+        ema: decay of the network's moving average; None: no average.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        optimizer: torch.optim.Optimizer,
-        schedule: Callable[[int], float],
-        *,
-        l1: float = 0.0,
-        l1_of: str = "all",
-        ema: float | None = None,
-    ):
-        self.network = network
-        self.optimizer = optimizer
-        self.steps_done = 0
-        self._schedule = schedule
-        self._l1 = l1
-        weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]  # not biases, nor batch norm
-        self._sparse = weights if l1_of == "all" else weights[:1]
-        self._average = MovingAverage(network, ema) if ema else None
+    network: Network
+    optimizer: torch.optim.Optimizer
+    schedule: Callable[[int], float]
+    _: KW_ONLY
+    l1: float = 0.0
+    l1_of: str = "all"
+    ema: float | None = None
+    steps_done: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        # Neither biases nor batch norm.
+        weights = [parameter for parameter in self.network.parameters() if parameter.ndim > 1]
+        self._sparse = weights if self.l1_of == "all" else weights[:1]
+        self._average = MovingAverage(self.network, self.ema) if self.ema else None
 
     @property
     def shown_network(self) -> nn.Module:
-        """The network to evaluate: the moving average where there is one."""
+        """The network to evaluate: the moving average if there is one."""
         return self.network if self._average is None else self._average.module
 
     @property
     def current_lr(self) -> float:
         """The learning rate of the next step."""
-        return self._schedule(self.steps_done)
+        return self.schedule(self.steps_done)
 
     def step(self, loss: Tensor) -> None:
-        """Take one step down `loss`, and down the L1 penalty beside it."""
+        """Take one step down `loss` and the L1 penalty."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.current_lr
-        self.step_aside(loss + self._l1 * l1_norm(self._sparse) if self._l1 else loss)
+        self.step_aside(loss + self.l1 * l1_norm(self._sparse) if self.l1 else loss)
         if self._average is not None:
             self._average.update_parameters(self.network)
         self.steps_done += 1
 
     def step_aside(self, loss: Tensor) -> None:
-        """Take a step down `loss` at the last step's rate that counts for neither the schedule nor the average."""
+        """Take a step down `loss` at the last rate, without counting it in the schedule or the average."""
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -77,16 +72,7 @@ class Descent(Generic[Network]):
         """Return the norm of all gradients of the last step, 0-d."""
         return get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that the next step depends on."""
-        return {"steps_done": self.steps_done, **state_of(self._parts())}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was called."""
-        self.steps_done = state["steps_done"]
-        load_state(self._parts(), state)
-
-    def _parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, Any]:
         parts = {"network": self.network, "optimizer": self.optimizer}
         return parts if self._average is None else {**parts, "ema": self._average}
 
@@ -96,7 +82,7 @@ def learning_rate(first: float, step: int, total_steps: int, *, decay: str, drop
 
     Args:
         decay: "constant"; "linear" or "cosine" (Loshchilov and Hutter 2017), which reach 0 after `total_steps`;
-            "multistep", which is a tenth from each step of `drops` on.
+            "multistep", which divides by 10 at each step of `drops`.
     """
     done = step / total_steps
     factors = {
@@ -111,14 +97,10 @@ def learning_rate(first: float, step: int, total_steps: int, *, decay: str, drop
 
 
 class MovingAverage(AveragedModel):
-    """The exponential moving average of parameters and buffers, beginning with those of the first update.
+    """The exponential moving average of parameters and buffers; the first update copies them.
 
-    The singular vectors of spectral norm are the network's own: an average of unit vectors is shorter than they are, so
-    that weights divided by the norm it estimates would come out too large.
-
-    Args:
-        network: copied.
-        decay: what each update leaves of the average, in (0, 1).
+    Each update copies spectral norm's singular vectors. An average of unit vectors is shorter than 1, so it would
+    underestimate the norm, and the weights divided by it would be too large.
     """
 
     def __init__(self, network: nn.Module, decay: float):
@@ -126,7 +108,7 @@ class MovingAverage(AveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Take in the weights that `model`, the network that was copied, has now."""
+        """Average in the current weights of `model`."""
         super().update_parameters(model)
         for (name, average), current in zip(self.module.named_buffers(), model.buffers(), strict=True):
             if name.rpartition(".")[2] in SINGULAR_VECTORS:

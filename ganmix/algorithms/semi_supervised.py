@@ -2,9 +2,9 @@
 algorithm 3 where the only stage is the input."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -13,26 +13,25 @@ from torch import Tensor, nn
 
 from ganmix.algorithms.classifier_pass import ClassifierPass
 from ganmix.algorithms.optimise import Descent
-from ganmix.algorithms.parts import Batches, load_state, state_of
-from ganmix.mixup import ClassifierMixup, MixPlan
+from ganmix.algorithms.trainer import Batches, Trainer
+from ganmix.mixup import ClassifierMixup
 from ganmix.networks.classifier.base import Classifier
 from ganmix.networks.modes import batch_norms
 
 
 @dataclass(eq=False)
-class SemiSupervisedTrainer:
+class SemiSupervisedTrainer(Trainer):
     """Trains a classifier on labelled images and on the consistency of mixes of unlabelled ones.
 
     Args:
         network_pass: of the network that `descent` trains.
-        labelled, unlabelled: batches, whose states are saved with the trainer's.
         mixup: of labelled images; None: they are not mixed.
         unlabelled_mixup: of unlabelled images and their pseudo-labels.
-        weight: the largest consistency coefficient, pi in the paper.
-        ramp_steps: steps over which it rises to that.
-        targets: the outputs that agree: "softmax" (the paper), or "logits" (the authors' code).
-        batch_norm: statistics of the pseudo-labels' pass: "batch" or "running"; see `fixed_statistics`.
-        generator: on the device, of augmentation and noise. plan_generator: on the CPU, of the mixing.
+        weight: largest consistency coefficient, pi in the paper.
+        ramp_steps: steps over which the coefficient rises to `weight`.
+        targets: the outputs to compare: "softmax" (the paper) or "logits" (the authors' code).
+        batch_norm: statistics for computing pseudo-labels, "batch" or "running"; see `fixed_statistics`.
+        generator: on the device; draws augmentation and noise. plan_generator: on the CPU; draws the mixing.
     """
 
     network_pass: ClassifierPass
@@ -48,19 +47,9 @@ class SemiSupervisedTrainer:
     batch_norm: str = "batch"
     generator: torch.Generator
     plan_generator: torch.Generator
-    last_plan: MixPlan | None = field(default=None, init=False)
-
-    @property
-    def steps_done(self) -> int:
-        return self.descent.steps_done
-
-    @property
-    def current_lr(self) -> float:
-        """The learning rate of the next step."""
-        return self.descent.current_lr
 
     def step(self) -> dict[str, Tensor]:
-        """Take one step; return its loss, the two terms of it and the consistency coefficient."""
+        """Take one step; return its loss, the loss's two terms and the consistency coefficient."""
         supervised, consistency, pi = self.descend()
         return {
             "loss": supervised + pi * consistency,
@@ -70,13 +59,12 @@ class SemiSupervisedTrainer:
         }
 
     def descend(self) -> tuple[Tensor, Tensor, float]:
-        """Take a step of algorithm 1; return the loss of labelled images, that of unlabelled ones, and its weight."""
+        """Take a step of algorithm 1; return the labelled loss, the unlabelled loss, and the weight of the latter."""
         images, labels = self.labelled.next()
         assert labels is not None
         plan = self.mixup.plan(len(images), self.plan_generator).to(images.device) if self.mixup else None
-        supervised = self.network_pass.loss(
-            self.network_pass.logits(self.network_pass.inputs(images), plan), labels, plan
-        )
+        logits = self.network_pass.logits(self.network_pass.inputs(images), plan)
+        supervised = self.network_pass.loss(logits, labels, plan)
 
         images, _ = self.unlabelled.next()
         inputs = self.network_pass.inputs(images)
@@ -90,27 +78,18 @@ class SemiSupervisedTrainer:
         self.descent.step(supervised + pi * consistency)
         return supervised.detach(), consistency.detach(), pi
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that the next step depends on."""
-        return {**state_of(self._parts()), **self.descent.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was called."""
-        load_state(self._parts(), state)
-        self.descent.load_state_dict(state)
-
-    def _parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, Any]:
         streams = {"generator": self.generator, "plan_generator": self.plan_generator}
-        return {**streams, "labelled": self.labelled, "unlabelled": self.unlabelled}
+        return {**streams, "labelled": self.labelled, "unlabelled": self.unlabelled, **self.descent.parts()}
 
     def _outputs(self, logits: Tensor) -> Tensor:
         return logits.softmax(1) if self.targets == "softmax" else logits
 
 
 def ramp_up(weight: float, step: int, ramp_steps: int) -> float:
-    """Return `weight` * exp(-5 (1 - t)^2), t the share of `ramp_steps` that is done, at most 1.
+    """Return `weight` * exp(-5 (1 - t)^2), with t = `step` / `ramp_steps`, at most 1 (Tarvainen and Valpola 2017).
 
-    Source: Tarvainen and Valpola 2017. It starts at exp(-5) = 0.0067, which the paper calls 0.
+    It starts at exp(-5) = 0.0067, which the paper calls 0.
     """
     t = min(1.0, step / ramp_steps)
     return weight * math.exp(-5 * (1 - t) ** 2)
@@ -118,10 +97,10 @@ def ramp_up(weight: float, step: int, ramp_steps: int) -> float:
 
 @contextmanager
 def fixed_statistics(network: nn.Module, statistics: str) -> Iterator[None]:
-    """Within, a network in training mode leaves the running means of its batch norms alone.
+    """Keep a network in training mode from updating its running means.
 
     Args:
-        statistics: "batch": it normalises by each batch's own; "running": by the running means, as in evaluation mode.
+        statistics: what batch norm uses: "batch", each batch's own; "running", the running means, as in eval mode.
     """
     norms = batch_norms(network)
     before = [(norm.training, norm.track_running_stats) for norm in norms]

@@ -1,7 +1,7 @@
 """Supervised training with mixup: the step, and nothing else. Manifold Mixup (arXiv 1806.05236 v1), algorithm 2."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -9,23 +9,23 @@ from torch import Tensor
 
 from ganmix.algorithms.classifier_pass import ClassifierPass
 from ganmix.algorithms.optimise import Descent
-from ganmix.algorithms.parts import Batches, load_state, state_of
-from ganmix.mixup import ClassifierMixup, MixPlan
+from ganmix.algorithms.trainer import Batches, Trainer
+from ganmix.mixup import ClassifierMixup
 from ganmix.networks.classifier.base import Classifier
 
 CutMix = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 
 @dataclass(eq=False)
-class SupervisedTrainer:
+class SupervisedTrainer(Trainer):
     """Trains a classifier on labelled images, with mixup, CutMix or neither.
 
     Args:
         network_pass: of the network that `descent` trains.
-        batches: of labelled images; its state is saved with the trainer's.
-        mixup: input mixup is that of stage 0.
-        cutmix: see `cutmix`; it takes the place of mixup.
-        generator: on the device, of the augmentation and noise. plan_generator: on the CPU, of the mixing.
+        batches: of labelled images.
+        mixup: stage 0 is input mixup.
+        cutmix: see `cutmix`; excludes mixup.
+        generator: on the device; draws augmentation and noise. plan_generator: on the CPU; draws the mixing.
     """
 
     network_pass: ClassifierPass
@@ -36,19 +36,9 @@ class SupervisedTrainer:
     plan_generator: torch.Generator
     mixup: ClassifierMixup | None = None
     cutmix: CutMix | None = None
-    last_plan: MixPlan | None = field(default=None, init=False)
-
-    @property
-    def steps_done(self) -> int:
-        return self.descent.steps_done
-
-    @property
-    def current_lr(self) -> float:
-        """The learning rate of the next step."""
-        return self.descent.current_lr
 
     def step(self) -> dict[str, Tensor]:
-        """Take one step; return the loss, and the accuracy on the batch where its images are not mixed."""
+        """Take one step; return the loss, and the accuracy on the batch if its images are not mixed."""
         images, labels = self.batches.next()
         assert labels is not None
         loss, logits = self.descend(images, labels)
@@ -69,28 +59,20 @@ class SupervisedTrainer:
         self.last_plan = plan
         return loss, logits
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that the next step depends on."""
-        return {**state_of(self._parts()), **self.descent.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was called."""
-        load_state(self._parts(), state)
-        self.descent.load_state_dict(state)
-
-    def _parts(self) -> dict[str, Any]:
-        return {"generator": self.generator, "plan_generator": self.plan_generator, "batches": self.batches}
+    def parts(self) -> dict[str, Any]:
+        streams = {"generator": self.generator, "plan_generator": self.plan_generator}
+        return {**streams, "batches": self.batches, **self.descent.parts()}
 
 
 def cutmix(alpha: float, num_classes: int) -> CutMix:
-    """Return torchvision's CutMix: from images, labels and a generator on the CPU to mixes and their soft labels."""
+    """Return torchvision's CutMix: (images, labels, a generator on the CPU) -> mixes and their soft labels."""
     from torchvision.transforms import v2
 
     mix = v2.CutMix(alpha=alpha, num_classes=num_classes)
 
     def draw(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         seed = int(torch.randint(2**62, (), generator=generator))
-        with torch.random.fork_rng(devices=[]):  # it draws from the CPU's global generator
+        with torch.random.fork_rng(devices=[]):  # v2.CutMix draws from the CPU's global generator
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs' too
             mixed: tuple[Tensor, Tensor] = mix(images, labels)
         return mixed

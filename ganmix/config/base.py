@@ -1,8 +1,9 @@
 """The base class of all config sections, and the number types with their ranges."""
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
@@ -15,9 +16,19 @@ class Section(BaseModel):
         strict=True, extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
     )
 
+    def _problems(self) -> Iterator[str]:
+        """Yield what is wrong with valid values together, one line each."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if problems := list(self._problems()):
+            raise ValueError("\n".join(problems))
+        return self
+
 
 def _integral(value: Any) -> Any:
-    # YAML reads 1e4 as a float; as a number of steps it means a whole number.
+    # YAML reads 1e4 as a float.
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

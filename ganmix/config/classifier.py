@@ -1,11 +1,12 @@
-"""What `train_classifier.py` reads: every key of a classifier's YAML, with its type, default and meaning."""
+"""Every key of a classifier's YAML, with its type, default and meaning."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ganmix.config.base import Count, CountOrZero, EmaDecay, Fraction, NotNegative, PositiveFloat, Section
-from ganmix.config.common import Data, Device, Logging, PaperRow, RunConfig, with_input_as_0
+from ganmix.config.common import Data, Device, LambdaPer, Logging, PaperRow, RunConfig, StageMixup, Stages
 
 
 class LabelledData(Data):
@@ -29,11 +30,9 @@ class LabelledData(Data):
     def augmentation(self) -> dict[str, Any]:
         return super().augmentation | {"crop_padding": self.crop_padding, "padding": self.padding}
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _problems(self) -> Iterator[str]:
         if self.labels_per_class is not None and self.num_images is not None:
-            raise ValueError("labels_per_class and num_images exclude each other")
-        return self
+            yield "labels_per_class and num_images exclude each other"
 
 
 class ConvNetwork(Section):
@@ -92,27 +91,16 @@ class Loss(Section):
     """share of each target that is spread evenly over all classes"""
 
 
-class Mixup(Section):
+class Mixup(StageMixup):
     """Manifold Mixup, section 2 of the paper; stages: [0] is input mixup."""
 
     alpha: PositiveFloat = 2.0
     """of Beta(alpha, alpha); the paper has 2.0 for Manifold Mixup and 1.0 for input mixup"""
-    stages: Annotated[tuple[CountOrZero | str, ...], Field(min_length=1)] = (0, 1, 2)
-    """where to mix, one drawn each step: numbers or names; 0 is the input, k the output of the k-th stage"""
-    lam_per: Literal["sample", "batch"] = "batch"
-    """one lambda for each image, or for the whole batch"""
+    stages: Stages = (0, 1, 2)
+    lam_per: LambdaPer = "batch"
     block_gradients: bool = False
     """no gradient of a mix reaches the stages below it (section 4.1): in such a step these get no gradient at all, and
     neither momentum nor weight decay moves them (in the PyTorch of 2018 both still did)"""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        places = with_input_as_0(self.stages)
-        if len(set(places)) < len(places):
-            raise ValueError(f"stages repeat, got {list(self.stages)}: one is drawn, each with the same probability")
-        if self.block_gradients and places == [0]:
-            raise ValueError("block_gradients needs a stage above the input: below the input there is nothing to block")
-        return self
 
 
 class CutMix(Section):
@@ -167,22 +155,20 @@ class Training(Section):
     ema: EmaDecay | None = None
     """decay of an exponential moving average of the network; if set, the average is evaluated"""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _problems(self) -> Iterator[str]:
         if (self.steps is None) == (self.epochs is None):
-            raise ValueError("either steps or epochs is needed, not both")
+            yield "either steps or epochs is needed, not both"
         if (self.decay == "multistep") != bool(self.drops):
-            raise ValueError("drops go with decay: multistep, and it needs them")
+            yield "drops go with decay: multistep, and it needs them"
         if list(self.drops) != sorted(set(self.drops)):
-            raise ValueError(f"drops must rise, got {list(self.drops)}")
+            yield f"drops must rise, got {list(self.drops)}"
         end, unit = (self.steps, "steps") if self.epochs is None else (self.epochs, "epochs")
-        if self.drops and end is not None and self.drops[-1] >= end:
-            raise ValueError(f"drops must lie before the end ({unit}: {end}), got {list(self.drops)}")
+        if self.drops and end is not None and max(self.drops) >= end:
+            yield f"drops must lie before the end ({unit}: {end}), got {list(self.drops)}"
         if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov needs a momentum above 0")
+            yield "nesterov needs a momentum above 0"
         if self.l1_of == "first" and not self.l1:
-            raise ValueError("l1_of: first needs l1, which is 0")
-        return self
+            yield "l1_of: first needs l1, which is 0"
 
 
 class Attacks(Section):
@@ -236,22 +222,20 @@ class ClassifierConfig(RunConfig):
 
     @property
     def images_per_step(self) -> int:
-        """Images that one step takes, labelled and unlabelled."""
+        """Labelled and unlabelled images in a step."""
         return self.training.batch_size + (self.semi_supervised.batch_size if self.semi_supervised else 0)
 
     @property
     def can_go_on(self) -> bool:
-        """Whether the run may get more steps than it began with: nothing changes over the training."""
+        """Whether a run may get more steps later: no setting depends on the length of the training."""
         return self.training.decay == "constant" and self.semi_supervised is None
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _problems(self) -> Iterator[str]:
         if self.mixup is not None and self.cutmix is not None:
-            raise ValueError("mixup and cutmix exclude each other")
+            yield "mixup and cutmix exclude each other"
         if self.semi_supervised is not None and self.cutmix is not None:
-            raise ValueError("cutmix and semi_supervised exclude each other: labelled images can only have mixup there")
+            yield "cutmix and semi_supervised exclude each other: labelled images can only have mixup there"
         if self.evaluation.select == "validation" and not self.data.num_validation:
-            raise ValueError("evaluation.select: validation needs data.num_validation")
+            yield "evaluation.select: validation needs data.num_validation"
         if self.semi_supervised is not None and self.data.labels_per_class is None:
-            raise ValueError("semi_supervised needs data.labels_per_class: with all labels nothing is unlabelled")
-        return self
+            yield "semi_supervised needs data.labels_per_class: with all labels nothing is unlabelled"

@@ -1,9 +1,9 @@
 """The sections that GAN and classifier configs share."""
 
-from collections.abc import Sequence
-from typing import Any, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ganmix.config.base import Count, CountOrZero, PositiveFloat, Section
 
@@ -18,7 +18,7 @@ class Run(Section):
 
 
 class Images(Section):
-    """What every data section has."""
+    """The keys of every data section."""
 
     name: str
     num_images: Count | None = None
@@ -30,7 +30,7 @@ class Images(Section):
 
     @property
     def augmentation(self) -> dict[str, Any]:
-        """How a batch is changed before it is trained on, by the arguments of `data.augment`."""
+        """The arguments of `data.augment` for training batches."""
         return {"flip": self.flip, "dequantise": self.dequantise}
 
 
@@ -64,7 +64,6 @@ class FolderData(Images):
 
     @property
     def source(self) -> str:
-        """Where the images are, for a message."""
         return self.path
 
 
@@ -106,19 +105,36 @@ class PaperRow(Section):
     spreads: dict[str, PositiveFloat] = Field(default_factory=dict)
     """the paper's +- of each score; in Table 6 over 10 splits, averaged over 3 runs, and as printed in quoted rows"""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _problems(self) -> Iterator[str]:
         if others := self.spreads.keys() - self.values.keys():
-            raise ValueError(f"spreads needs a value for each of its scores, and has none for {', '.join(others)}")
-        return self
+            yield f"spreads needs a value for each of its scores, and has none for {', '.join(others)}"
 
 
-def with_input_as_0(stages: Sequence[int | str]) -> list[int | str]:
-    """Return where to mix with the input as a number, whether it came as 'input' or as 0."""
-    return [0 if stage == "input" else stage for stage in stages]
+Stages = Annotated[
+    tuple[CountOrZero | str, ...],
+    Field(min_length=1, description="where to mix, one drawn each step: 0 (input), k (after the k-th stage) or names"),
+]
+LambdaPer = Annotated[Literal["sample", "batch"], Field(description="one lambda for each image, or for the batch")]
+
+
+class StageMixup(Section):
+    """The keys of every mixup section."""
+
+    alpha: PositiveFloat
+    stages: Stages
+    lam_per: LambdaPer
+    block_gradients: bool = False
+    """no gradient of a mix reaches the stages below it"""
+
+    def _problems(self) -> Iterator[str]:
+        places = [0 if stage == "input" else stage for stage in self.stages]
+        if len(set(places)) < len(places):
+            yield f"stages must not repeat, as each is drawn with the same probability, got {list(self.stages)}"
+        if self.block_gradients and set(places) == {0}:
+            yield "block_gradients changes nothing at the input, as no layer lies below it; add other stages"
 
 
 class RunConfig(Section):
-    """What every config that can be trained has."""
+    """The keys of every training's config."""
 
     run: Run = Run()

@@ -1,4 +1,4 @@
-"""A config of either kind, read as what it is; no torch here."""
+"""A config of either kind, GAN or classifier."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +12,11 @@ Config = GanConfig | ClassifierConfig
 
 
 def read_either_config(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a GAN's or a classifier's config, told apart by the key `generator` or `network`; see `read_config`."""
+    """Read a GAN's config, which has the key `generator`, or a classifier's, which has `network`; see `read_config`."""
     document = Document(path, overrides)
     if "generator" in document.tree:
         return document.check(GanConfig)
     if "network" in document.tree:
         return document.check(ClassifierConfig)
-    raise UserError(
-        f"{path}: a GAN needs the key generator, a classifier needs network; got {', '.join(document.tree)}"
-    )
+    keys = ", ".join(document.tree)
+    raise UserError(f"{path}: a GAN needs the key generator, a classifier needs network; got {keys}")

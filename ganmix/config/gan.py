@@ -1,18 +1,16 @@
-"""What `train_gan.py` reads: every key of a GAN's YAML, with its type, default and meaning."""
+"""Every key of a GAN's YAML, with its type, default and meaning."""
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from ganmix.config.base import Count, CountOrZero, EmaDecay, Fraction, PositiveFloat, Section
-from ganmix.config.common import Data, Device, FolderData, Logging, PaperRow, RunConfig, with_input_as_0
+from ganmix.config.common import Data, Device, FolderData, LambdaPer, Logging, PaperRow, RunConfig, StageMixup, Stages
 
 NoiseSize = Annotated[Count, Field(description="dimensions of the noise")]
 Width = Annotated[Count, Field(description="channels of every block")]
-DoublingWidth = Annotated[
-    Count, Field(description="channels at full resolution; they double each time the resolution halves")
-]
+DoublingWidth = Annotated[Count, Field(description="channels at full resolution; they double each time it halves")]
 SpectralNorm = Annotated[bool, Field(description="divide every weight by its largest singular value")]
 
 
@@ -80,7 +78,7 @@ class Loss(Section):
 
 
 class Penalty(Section):
-    """What every gradient penalty on D has."""
+    """The keys of every gradient penalty on D."""
 
     name: str
     weight: PositiveFloat
@@ -105,48 +103,35 @@ class Interpolate(Penalty):
     name: Literal["interpolate"]
 
 
-class Mixup(Section):
+class Mixup(StageMixup):
     """Discriminator mixup, equations 1 to 3 of the paper."""
 
     alpha: PositiveFloat = 0.2
     """of Beta(alpha, alpha)"""
-    stages: Annotated[tuple[CountOrZero | str, ...], Field(min_length=1)] = (0,)
-    """where to mix, one drawn each step: numbers or names; 0 is the input, k the output of the k-th stage"""
+    stages: Stages = (0,)
+    lam_per: LambdaPer = "sample"
     pairs: Annotated[tuple[Literal["FR", "FF"], ...], Field(min_length=1)] = ("FR", "FF")
     """fake with real (eq. 2), fake with fake (eq. 3)"""
     clamp: bool = True
     """replace lambda by min(lambda, 1 - lambda) (footnote 3), so that fakes weigh at least half in each mix"""
-    lam_per: Literal["sample", "batch"] = "sample"
-    """one lambda for each image, or for the whole batch"""
     labels: Literal["fake", "soft"] = "fake"
     """what D learns to call a mix: fake, whatever is in it (the paper); soft, real to the degree lambda, the share of
     the real image in an FR mix, while an FF mix stays fake"""
     weights: Literal["paper", "balanced"] = "balanced"
     """of the terms of D's loss: paper, each weighs 1; balanced, fakes and the mixes labelled fake weigh 1 together, as
     real images do"""
-    block_gradients: bool = False
-    """no gradient of a mix reaches the stages below it"""
     generator_sees_mixes: bool = False
     """train by eq. 1 (Zhang et al. 2017), not eq. 2 and 3: D sees FR mixes only, no real images and no fakes, and G
     raises D's loss on them; needs labels: soft and pairs: [FR]"""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        problems = []
-        places = with_input_as_0(self.stages)
-        if len(set(self.pairs)) != len(self.pairs):
-            problems.append(f"pairs must not repeat, got {list(self.pairs)}")
-        if len(set(places)) != len(places):
-            problems.append(f"stages must not repeat, as each is as likely as the others, got {list(self.stages)}")
+    def _problems(self) -> Iterator[str]:
+        if len(set(self.pairs)) < len(self.pairs):
+            yield f"pairs must not repeat, got {list(self.pairs)}"
+        yield from super()._problems()
         if self.generator_sees_mixes and (self.labels != "soft" or self.pairs != ("FR",) or self.block_gradients):
-            problems.append("generator_sees_mixes (eq. 1) needs labels: soft, pairs: [FR] and block_gradients: false")
+            yield "generator_sees_mixes (eq. 1) needs labels: soft, pairs: [FR] and block_gradients: false"
         elif self.labels == "soft" and "FR" not in self.pairs:
-            problems.append("labels: soft changes nothing with pairs: [FF], as a mix of two fakes is fake; add FR")
-        if self.block_gradients and set(places) == {0}:
-            problems.append("block_gradients changes nothing at the input, as no layer lies below it; add other stages")
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
+            yield "labels: soft changes nothing with pairs: [FF], as a mix of two fakes is fake; add FR"
 
 
 class Training(Section):
@@ -225,12 +210,12 @@ class GanConfig(RunConfig):
 
     @property
     def images_per_step(self) -> int:
-        """Real images that one generator step takes."""
+        """Real images in a generator step."""
         return self.training.n_dis * self.training.batch_size
 
     @property
     def can_go_on(self) -> bool:
-        """Whether the run may get more steps than it began with: nothing changes over the training."""
+        """Whether a run may get more steps later: no setting depends on the length of the training."""
         return self.training.decay == "constant"
 
     @field_validator("paper")
@@ -240,43 +225,28 @@ class GanConfig(RunConfig):
             raise ValueError(f"values: the paper has IS and FID of GANs, got {', '.join(sorted(others))}")
         return paper
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        problems = list(_clashes(self.loss.name, self.penalties, self.mixup))
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
-
-
-def _clashes(loss: str, penalties: Sequence[Penalty], mixup: Mixup | None) -> Iterator[str]:
-    """Say what means nothing, or something else than it says, with this loss."""
-    for place, penalty in enumerate(penalties):
-        if isinstance(penalty, ZeroCentredReal) and penalty.of == "sigmoid" and loss != "non_saturating":
-            key = f"penalties.{place}.of=sigmoid"
-            yield f"{key} needs loss non_saturating, whose logits are log-odds, got {loss}; logit fits all"
-    if mixup is None:
-        return
-    if mixup.generator_sees_mixes and loss != "non_saturating":
-        yield (
-            "mixup.generator_sees_mixes is equation 1 with loss non_saturating only, whose loss of D is its "
-            f"cross-entropy, got {loss}"
-        )
-    elif mixup.labels == "soft" and loss == "hinge":
-        yield (
-            "mixup.labels=soft has no soft target with loss hinge: its minimum is at -1 for every lambda below 1/2, as "
-            "for a fake; loss.name=non_saturating has one"
-        )
-    elif loss == "wasserstein":
-        yield from _without_minimum(mixup)
-
-
-def _without_minimum(mixup: Mixup) -> Iterator[str]:
-    """Say where a common shift of all logits lowers the sum of wasserstein's terms for ever."""
-    soft = mixup.labels == "soft"
-    if soft and mixup.clamp:  # E (1 - 2 lambda), by which a shift of FR's logits acts, is 0 without the clamp alone
-        yield "loss wasserstein has no minimum with soft labels that are mostly fake; mixup.clamp=false gives it one"
-    if mixup.weights == "paper" and (not soft or "FF" in mixup.pairs):
-        yield (
-            "loss wasserstein has no minimum with mixup.weights=paper: fakes and mixes outweigh the real images, so D "
-            "lowers all its outputs for ever; mixup.weights=balanced gives it one"
-        )
+    def _problems(self) -> Iterator[str]:
+        # Settings that have no effect with this loss, or another effect than their names promise.
+        loss, mixup = self.loss.name, self.mixup
+        for place, penalty in enumerate(self.penalties):
+            if isinstance(penalty, ZeroCentredReal) and penalty.of == "sigmoid" and loss != "non_saturating":
+                key = f"penalties.{place}.of=sigmoid"
+                yield f"{key} needs loss non_saturating, whose logits are log-odds, got {loss}; logit fits all"
+        if mixup is None:
+            return
+        soft = mixup.labels == "soft"
+        if mixup.generator_sees_mixes and loss != "non_saturating":
+            why = "where D's loss is its cross-entropy"
+            yield f"mixup.generator_sees_mixes (eq. 1) needs loss non_saturating, {why}, got {loss}"
+        elif soft and loss == "hinge":
+            why = "its minimum is at -1 for every lambda below 1/2, as for a fake"
+            yield f"mixup.labels=soft has no soft target with loss hinge: {why}; loss.name=non_saturating has one"
+        elif loss == "wasserstein":
+            # Without a minimum, a common shift of all logits lowers the sum of the terms for ever. Soft labels weigh
+            # the shift of FR's logits by E (1 - 2 lambda), which is 0 only without the clamp.
+            no_minimum = "loss wasserstein has no minimum with"
+            if soft and mixup.clamp:
+                yield f"{no_minimum} soft labels that are mostly fake; mixup.clamp=false gives it one"
+            if mixup.weights == "paper" and (not soft or "FF" in mixup.pairs):
+                why = "fakes and mixes outweigh the real images, so D lowers all its outputs for ever"
+                yield f"{no_minimum} mixup.weights=paper: {why}; mixup.weights=balanced gives it one"

@@ -1,6 +1,6 @@
 """The config models in words, for `--help` and error messages, and as JSON schema, for editors.
 
-All of it comes from pydantic's JSON schema, which has types, ranges, defaults and docstrings in one place.
+Pydantic's JSON schema has their types, ranges, defaults and docstrings.
 """
 
 import json
@@ -18,31 +18,29 @@ Schema = dict[str, Any]
 
 
 def describe(model: type[Section]) -> str:
-    """Return the keys of a config, one entry each: dotted name, type in words, default and description.
+    """Return an entry for each key of a config: dotted name, type in words, default and description.
 
-    In a section of several kinds, a key that only some kinds have names them: `penalties.N.of  (name: r1)`.
-    Lines are wrapped at the width of the terminal, and at 80 if it is narrower.
+    A key that only some kinds of its section have names these kinds: `penalties.N.of  (name: r1)`. Lines are wrapped at
+    the width of the terminal, but at 80 or more.
     """
     rows = list(_rows(schema_tree(model)))
     width = max(80, shutil.get_terminal_size().columns)
     indent = min(2 + max(len(row.key) for row in rows), width // 2)
     text = ""
     for row in rows:
-        words = row.type + (f" ({row.default})" if row.default else "")
-        words += f": {row.description}" if row.description else ""
-        body = textwrap.fill(words, width, initial_indent=" " * indent, subsequent_indent=" " * indent)
+        body = textwrap.fill(row.words, width, initial_indent=" " * indent, subsequent_indent=" " * indent)
         fits = len(row.key) + 2 <= indent
         text += f"{row.key.ljust(indent)}{body[indent:]}\n" if fits else f"{row.key}\n{body}\n"
     return text
 
 
 def json_schema(model: type[Section]) -> str:
-    """Return the JSON schema of a config; editors complete and check YAML files with it."""
+    """Return the JSON schema of a config, by which editors complete and check YAML files."""
     return json.dumps(model.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def schema_tree(model: type[Section]) -> Schema:
-    """Return the JSON schema with every reference replaced by its definition, also in the tags of unions."""
+    """Return the JSON schema with each reference replaced by its definition, in the tags of unions too."""
     schema = model.model_json_schema(schema_generator=_InOrder)
     definitions = schema.pop("$defs", {})
 
@@ -58,12 +56,11 @@ def schema_tree(model: type[Section]) -> Schema:
                 return inline(definitions[node.removeprefix("#/$defs/")])
         return node
 
-    tree: Schema = inline(schema)
-    return tree
+    return {key: inline(value) for key, value in schema.items()}
 
 
 def alternatives(node: Schema) -> list[Schema]:
-    """Return the types of a value except null: one, or several in a union that no key tells apart."""
+    """Return the types of a value except null: one, or all of a union without a discriminator."""
     return [member for member in node.get("anyOf", [node]) if member.get("type") != "null"]
 
 
@@ -88,13 +85,13 @@ def in_words(node: Schema) -> str:
             bounds = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
             limits = [f"{sign} {node[bound]:g}" for bound, sign in bounds.items() if bound in node]
             name = "whole number" if kind == "integer" else "number"
-            return " ".join([name, " and ".join(limits)]).rstrip()
+            return f"{name} {' and '.join(limits)}".rstrip()
     simple = {"boolean": "true or false", "string": "text", "null": "null"}
     return simple.get(node.get("type", "object"), "section")
 
 
 def shown(value: Any) -> str:
-    """Return a value as YAML on one line, with quoted text."""
+    """Return a value as YAML on one line; text is quoted."""
     match value:
         case None | bool():
             return json.dumps(value)
@@ -106,7 +103,7 @@ def shown(value: Any) -> str:
 
 
 class _InOrder(GenerateJsonSchema):
-    """Keeps the kinds of a section in the model's order; pydantic sorts them by name."""
+    """Keeps the order of the model, where pydantic sorts by name."""
 
     def sort(self, value: Schema, parent_key: str | None = None) -> Schema:
         return value
@@ -114,17 +111,16 @@ class _InOrder(GenerateJsonSchema):
 
 class _Row(NamedTuple):
     key: str
-    type: str
-    default: str
-    description: str
+    words: str
 
 
 def _rows(section: Schema, prefix: str = "") -> Iterator[_Row]:
-    """Yield the rows of a section's keys, and of the sections in it."""
+    """Yield the rows of a section's keys and of its sections' keys."""
     for name, node in section["properties"].items():
         key = prefix + name
-        default = _default(node, required=name in section.get("required", []))
-        yield _Row(key, in_words(node), default, node.get("description", ""))
+        default = "required" if name in section.get("required", []) else _default(node)
+        description = f": {node['description']}" if "description" in node else ""
+        yield _Row(key, in_words(node) + (f" ({default})" if default else "") + description)
         for member in alternatives(node):
             if "discriminator" in member.get("items", {}):
                 member, key = member["items"], f"{key}.N"
@@ -135,7 +131,7 @@ def _rows(section: Schema, prefix: str = "") -> Iterator[_Row]:
 
 
 def _rows_of_kinds(discriminator: Schema, prefix: str) -> Iterator[_Row]:
-    """Yield the rows of a section of several kinds; equal keys of several kinds are one row."""
+    """Yield the rows of a section of several kinds; equal rows of several kinds become one."""
     tag_key, members = discriminator["propertyName"], discriminator["mapping"]
     tags_of_docstring: dict[str, list[str]] = {}
     tags_of_row: dict[_Row, list[str]] = {}
@@ -144,20 +140,16 @@ def _rows_of_kinds(discriminator: Schema, prefix: str) -> Iterator[_Row]:
         keys = {name: child for name, child in member["properties"].items() if name != tag_key}
         for row in _rows(member | {"properties": keys}, prefix):
             tags_of_row.setdefault(row, []).append(tag)
-    kinds = [f"{', '.join(tags)}: {text}" for text, tags in tags_of_docstring.items() if text]
-    yield _Row(prefix + tag_key, in_words({"enum": list(members)}), "required", " ".join(kinds))
+    kinds = " ".join(f"{', '.join(tags)}: {text}" for text, tags in tags_of_docstring.items() if text)
+    yield _Row(prefix + tag_key, in_words({"enum": list(members)}) + " (required)" + (f": {kinds}" if kinds else ""))
     for row, tags in tags_of_row.items():
         others = [tag for tag in members if tag not in tags]
         which = ", ".join(tags) if len(tags) <= len(others) else "not " + ", ".join(others)
         yield row._replace(key=f"{row.key}  ({tag_key}: {which})") if others else row
 
 
-def _default(node: Schema, *, required: bool) -> str:
-    if required:
-        return "required"
-    if "default" not in node:  # Made by a function.
+def _default(node: Schema) -> str:
+    own = {name: child.get("default") for name, child in node.get("properties", {}).items()}
+    if "default" not in node or (own and own == node["default"]):  # made by a function, or in the keys' own rows
         return ""
-    children = node.get("properties")
-    if children and node["default"] == {name: child.get("default") for name, child in children.items()}:
-        return ""  # The keys' own rows have it.
     return f"default {shown(node['default'])}"

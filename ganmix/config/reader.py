@@ -1,6 +1,6 @@
-"""A YAML file and overrides from the command line as a checked config, or all their problems; and back to YAML.
+"""From a YAML file and overrides to a checked config, or to all their problems; and from a config to YAML.
 
-YAML is 1.2 (ruamel), not PyYAML's 1.1: `1e-4` is a number, `off` is text, a key given twice is an error.
+YAML is 1.2 (ruamel), not PyYAML's 1.1: `1e-4` is a number, `off` is text, a repeated key is an error.
 """
 
 import difflib
@@ -22,20 +22,18 @@ from ganmix.config.help import Schema, alternatives, in_words, schema_tree, show
 from ganmix.errors import UserError
 
 M = TypeVar("M", bound=Section)
-Keys = tuple[str, ...]  # of a value in the document; an item of a list has its index for a key
+Keys = tuple[str, ...]  # the path to a value; the key of a list's item is its index
 
 
 def read_config(model: type[M], path: Path, overrides: Sequence[str] = ()) -> M:
     """Read and check a YAML file.
 
     Args:
-        model: the top-level section.
-        path: the file.
-        overrides: `section.key=value` from the command line, the value in YAML; later ones win. A key of digits is an
-            item of a list; the one after the last item adds to it.
+        overrides: `section.key=value` from the command line, the value in YAML; later ones win. A number as a key is
+            the index of a list's item; the index after the last one appends.
 
     Raises:
-        UserError: with all problems, each with its line or override, in the order of the file.
+        UserError: all problems in the order of the file, each with its line or override.
     """
     return Document(path, overrides).check(model)
 
@@ -61,7 +59,7 @@ class _Place(NamedTuple):
 
 
 class Document:
-    """A YAML file with overrides, not yet checked; see `read_config`."""
+    """A YAML file with overrides, unchecked; see `read_config`."""
 
     def __init__(self, path: Path, overrides: Sequence[str] = ()):
         try:
@@ -80,25 +78,20 @@ class Document:
             self._override(override, _Place(order, 0, f"command line {override!r}"))
 
     def check(self, model: type[M]) -> M:
-        """Return it as a config."""
-        # As JSON, because strict validation of JSON lets a list be a tuple: YAML has no tuples either.
+        """Return the document as a config."""
+        # Strict validation of JSON takes a list for a tuple; YAML has no tuples either.
         as_json = to_json(self.tree, inf_nan_mode="constants")
         try:
             return model.model_validate_json(as_json)
         except ValidationError as error:
             schema = schema_tree(model)
-            found = [details for details in error.errors(include_url=False) if not _is_consequence(details)]
-            problems = [problem for details in found for problem in _problems(self, schema, details)]
-        # Each member of a union reports: the same line, kept once.
+            problems = [problem for details in error.errors() for problem in _problems(self, schema, details)]
+        # Each member of a union reports the same problem.
         in_order = sorted(dict.fromkeys(problems), key=lambda problem: problem[0])
         raise UserError([f"{place.label}: {text}" for place, text in in_order])
 
-    def value(self, keys: Keys) -> Any:
-        """Return the value under the keys."""
-        return reduce(lambda tree, key: _children(tree)[key], keys, self.tree)
-
     def place(self, keys: Keys) -> _Place:
-        """Return where it was written. A section that is not in the file was written by an override of its keys."""
+        """Return where a value was written. An override of a key also writes a section that the file lacks."""
         in_file = any(keys == others[:-1] for others in self._written if others)
         for others, place in reversed(self._overridden):
             if others == keys[: len(others)] or (not in_file and keys == others[: len(keys)]):
@@ -120,7 +113,7 @@ def _children(tree: Any) -> dict[str, Any]:
 
 
 def _assigned(tree: Any, keys: Keys, value: Any) -> Any:
-    """Return a copy with another value under the keys; not in place, as `*alias` puts one value in several spots."""
+    """Return a copy with another value under the keys; in place, it would change all uses of an alias."""
     if not keys:
         return value
     children = _children(tree)
@@ -132,25 +125,25 @@ def _assigned(tree: Any, keys: Keys, value: Any) -> Any:
 
 
 def _parse(text: str, place: Callable[[int], _Place]) -> tuple[Any, dict[Keys, _Place]]:
-    """Parse a YAML text into plain values and their places; `place` makes a place of a line number."""
+    """Parse a YAML text into plain values and their places; `place` turns a line number into a place."""
     yaml = YAML(typ="safe", pure=True)
     try:
         root = yaml.compose(text)
         if root is None:
             return None, {(): place(1)}
-        # Refuses repeated keys and merges `<<` into the nodes, which have the lines.
+        # This refuses repeated keys, and merges `<<` into the nodes.
         tree = yaml.constructor.construct_document(root)
         return tree, {keys: place(line + 1) for keys, line in _lines(root, (), root.start_mark.line)}
     except MarkedYAMLError as error:
         raise UserError(f"{place(error.problem_mark.line + 1).label}: {error.problem}") from error
-    except (YAMLError, ValueError) as error:  # A control character, or a tag that doesn't fit: `!!int x`.
+    except (YAMLError, ValueError) as error:  # a control character, or a wrong tag like `!!int x`
         reason = getattr(error, "reason", error)
         line = text.count("\n", 0, getattr(error, "position", 0)) + 1
         raise UserError(f"{place(line).label}: {reason}") from error
 
 
 def _lines(node: Node, keys: Keys, line: int) -> Iterator[tuple[Keys, int]]:
-    """Yield the keys and the line, from 0, of each value: that of its key or, in a list, its own."""
+    """Yield the keys and the line, from 0, of each value: the line of its key or, in a list, its own."""
     yield keys, line
     if isinstance(node, MappingNode):
         for key, value in node.value:
@@ -162,7 +155,7 @@ def _lines(node: Node, keys: Keys, line: int) -> Iterator[tuple[Keys, int]]:
             yield from _lines(item, (*keys, str(index)), item.start_mark.line)
 
 
-_EXPECTED = {  # by pydantic's error type; for other errors, the type in words
+_EXPECTED = {  # by pydantic's error type; other errors name the key's type
     "model_type": "a section",
     "dict_type": "a section",
     "int_type": "a whole number",
@@ -176,15 +169,18 @@ _EXPECTED = {  # by pydantic's error type; for other errors, the type in words
 
 
 def _problems(document: Document, schema: Schema, error: ErrorDetails) -> list[tuple[_Place, str]]:
-    """Return an error of pydantic in our words, with its place; each line of a section's own check is a problem."""
+    """Return an error of pydantic as problems in our words; each line of a section's own check is one problem."""
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
-    # An unknown or missing key has no schema and no place; its section has.
+    if kind == "too_short" and len(value) >= context["min_length"]:
+        return []  # bad items made the list too short, and each is a problem of its own
+    # The schema and the place of an unknown or missing key are its section's.
     about_key = kind in ("missing", "extra_forbidden")
     path, node = _walk(schema, error["loc"][:-1] if about_key else error["loc"])
     if kind in ("value_error", "assertion_error"):
         text = error["msg"].partition(", ")[2]
     elif len(alternatives(node)) > 1:
-        text = f"expected {in_words(node)}, {_got(document.value(path))}"
+        whole = reduce(lambda tree, key: _children(tree)[key], path, document.tree)
+        text = f"expected {in_words(node)}, {_got(whole)}"
     elif kind == "missing":
         text = f"missing key '{error['loc'][-1]}'"
     elif kind == "extra_forbidden":
@@ -204,16 +200,11 @@ def _problems(document: Document, schema: Schema, error: ErrorDetails) -> list[t
     return [(document.place(path), f"{prefix}: {text}" if prefix else text) for text in texts]
 
 
-def _is_consequence(error: ErrorDetails) -> bool:
-    """Tell whether pydantic calls a list too short only because of bad items, each of which it reports too."""
-    return error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]
-
-
 def _walk(schema: Schema, loc: Sequence[str | int]) -> tuple[Keys, Schema]:
     """Turn pydantic's error location into keys of the document, and return the schema there.
 
-    The location has the tags of unions, which are no keys. A union without tags ends the walk: the errors of its
-    members make one problem of the whole value.
+    Tags of unions are in the location, but aren't keys. A union without tags ends the walk: the errors of its members
+    are one problem of the whole value.
     """
     path: Keys = ()
     node = schema
@@ -251,7 +242,7 @@ def _got(value: Any) -> str:
 
 
 class _Representer(SafeRepresenter):
-    """Lists of scalars on one line, and no anchors for values that happen to be shared."""
+    """Writes lists of scalars on one line, and shared values without anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Settings of a lower layer out of a config section: a key that one of them lacks is an error, never a default."""
+"""Settings of a lower layer from a config section; a key that one of them lacks is an error, never a default."""
 
 from collections.abc import Callable, Collection
 from inspect import signature
@@ -13,10 +13,9 @@ def settings_from(section: Section, into: Callable[..., T], *, but: Collection[s
     """Make a lower layer's settings from a config section.
 
     Args:
-        section: the section.
-        into: a dataclass, or a function; each of its arguments must come from `section` or `more`, defaults or not.
-        but: keys of the section that `into` does not take; it must take all others.
-        more: arguments that are not in the section, or not in the form that `into` takes.
+        into: a dataclass or a function; each of its arguments must come from `section` or `more`, defaults or not.
+        but: keys of the section that `into` does not take; it must take the rest.
+        more: arguments that the section lacks, or has in another form.
 
     Raises:
         TypeError: names the keys without an argument and the arguments without a key.

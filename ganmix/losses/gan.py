@@ -1,4 +1,4 @@
-"""Adversarial losses as functions of all logits of a step. A new one is an entry of `GAN_LOSSES`."""
+"""Adversarial losses of all logits of a step. A new one is an entry of `GAN_LOSSES`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,10 +15,9 @@ class GanLoss:
     """A discriminator's and a generator's loss.
 
     Args:
-        discriminator: from logits, and labels in [0, 1], 1 real, to the terms of D's loss, [N] each, under the name of
-            the group that each is about.
-        generator: from logits to G's loss, [N].
-        paired: True: `generator` needs the logits of real images beside those of generated ones.
+        discriminator: (logits, labels in [0, 1] with 1 for real) -> the terms of D's loss by group, [N] each.
+        generator: logits -> G's loss, [N].
+        paired: True: `generator` needs the logits of real images too.
     """
 
     discriminator: Callable[[ByGroup, ByGroup], dict[str, Tensor]]
@@ -27,12 +26,11 @@ class GanLoss:
 
 
 def unary(*, real: Unary, fake: Unary, generator: Unary) -> GanLoss:
-    """Return the loss whose terms see one group of logits each.
+    """Return the loss of which each term sees one group of logits.
 
     Args:
-        real, fake: D's, for logits that it ought to call real or fake; in between linear in the label, as cross-entropy
-            is (eq. 1).
-        generator: G's, for the logits of generated images.
+        real, fake: D's loss at labels 1 and 0; in between it is linear in the label, as cross-entropy is (eq. 1).
+        generator: G's loss on logits of generated images.
     """
 
     def discriminator(logits: ByGroup, labels: ByGroup) -> dict[str, Tensor]:
@@ -42,22 +40,10 @@ def unary(*, real: Unary, fake: Unary, generator: Unary) -> GanLoss:
 
 
 GAN_LOSSES: dict[str, GanLoss] = {
-    # Goodfellow et al. 2014, on logits: softplus(-f) is -log sigmoid(f) without its overflow
-    "non_saturating": unary(
-        real=lambda logits: F.softplus(-logits),
-        fake=F.softplus,
-        generator=lambda logits: F.softplus(-logits),
-    ),
-    # Lim & Ye 2017, Miyato et al. 2018
-    "hinge": unary(
-        real=lambda logits: F.relu(1 - logits),
-        fake=lambda logits: F.relu(1 + logits),
-        generator=lambda logits: -logits,
-    ),
-    # Arjovsky et al. 2017; wants a penalty or spectral norm to keep the discriminator Lipschitz
-    "wasserstein": unary(
-        real=lambda logits: -logits,
-        fake=lambda logits: logits,
-        generator=lambda logits: -logits,
-    ),
+    # Goodfellow et al. 2014: softplus(-f) is -log sigmoid(f) without its overflow.
+    "non_saturating": unary(real=lambda f: F.softplus(-f), fake=F.softplus, generator=lambda f: F.softplus(-f)),
+    # Lim and Ye 2017, Miyato et al. 2018.
+    "hinge": unary(real=lambda f: F.relu(1 - f), fake=lambda f: F.relu(1 + f), generator=lambda f: -f),
+    # Arjovsky et al. 2017. A penalty or spectral norm must keep D Lipschitz.
+    "wasserstein": unary(real=lambda f: -f, fake=lambda f: f, generator=lambda f: -f),
 }

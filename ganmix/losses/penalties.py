@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Penalty:
-    """A penalty of a training.
+    """A penalty and how it is applied.
 
     Args:
         function: of `PENALTIES`, with its options bound.
         weight: > 0.
-        every: it is computed in one of so many D steps (lazy regularisation, Karras et al. 2020), and then weighs so
-            many times as much.
-        own_step: True: D takes a step down it alone, after that down its loss; False: it is a term of D's loss.
+        every: compute it in one of so many D steps, with so many times its weight (lazy regularisation, Karras et al.
+            2020).
+        own_step: True: D descends it in a step of its own, after the step of its loss; False: it is a term of D's loss.
     """
 
     function: Callable[..., Tensor]
@@ -32,10 +32,9 @@ class Penalty:
 def zero_centred_real(
     discriminator: nn.Module, real: Tensor, fake: Tensor, *, of: str, generator: torch.Generator
 ) -> Tensor:
-    """E ||grad_x f(x)||^2 over the real images (R1 without its 1/2, Mescheder et al. 2018).
+    """E ||grad_x f(x)||^2 over the real images [N, C, H, W] (R1 without its 1/2, Mescheder et al. 2018).
 
     Args:
-        real: images [N, C, H, W]; `fake` is not used.
         of: f is the 'logit', or its 'sigmoid' as in the Manifold Mixup authors' code.
     """
     output = discriminator if of == "logit" else lambda images: discriminator(images).sigmoid()
@@ -43,11 +42,9 @@ def zero_centred_real(
 
 
 def interpolate(discriminator: nn.Module, real: Tensor, fake: Tensor, *, generator: torch.Generator) -> Tensor:
-    """E (||grad_x D(x)|| - 1)^2 over random points between real and fake images (Gulrajani et al. 2017).
+    """E (||grad_x D(x)|| - 1)^2 over points between real and fake images [N, C, H, W] (Gulrajani et al. 2017).
 
-    Args:
-        real, fake: images [N, C, H, W], as many of each.
-        generator: on the CPU, for the points.
+    `generator` is on the CPU and draws the points.
     """
     weight = torch.rand(len(real), 1, 1, 1, generator=generator).to(real, non_blocking=True)
     squared_norm = _squared_input_gradient(discriminator, torch.lerp(fake, real, weight))

@@ -68,7 +68,7 @@ def test_hinge_refuses_soft_labels_which_it_takes_for_hard_ones(problems):
 @pytest.mark.parametrize("loss", ["hinge", "wasserstein"])
 def test_equation_1_needs_the_cross_entropy(loss, problems, read):
     (problem,) = problems(f"loss.name={loss}", EQUATION_1)
-    assert problem.startswith("mixup.generator_sees_mixes is equation 1 with loss non_saturating only")
+    assert problem.startswith("mixup.generator_sees_mixes (eq. 1) needs loss non_saturating")
     assert problem.endswith(f"got {loss}")
     assert read(EQUATION_1).mixup.generator_sees_mixes
 
