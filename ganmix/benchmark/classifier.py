@@ -1,4 +1,4 @@
-"""Steps of a classifier config, ours and the authors' way: seconds, what mixup costs, and what the mix alone takes."""
+"""Time the steps of a classifier config, ours and the authors'; count what mixup costs and what the mix alone takes."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganmix.algorithms.classifier_pass import ClassifierPass
 from ganmix.algorithms.supervised import SupervisedTrainer
 from ganmix.benchmark import timing
 from ganmix.benchmark.textbook import TextbookClassifierTrainer, mix, numpy_draw
@@ -31,13 +30,10 @@ MIX_COLUMNS = (timing.SETTING._replace(head="the mix alone"), timing.WAY, *MIX, 
 def benchmark_classifier(
     config: ClassifierConfig, *, ways: Sequence[str], only: Sequence[str] | None, rounds: int, output: Path | None
 ) -> None:
-    """Print a table of all settings and ways, and one of the mix alone, and write them as JSON.
+    """Print a table of all settings and ways, and one of the mix alone, and write both as JSON to `output`.
 
-    A step goes from images in memory to the optimiser. CutMix, unlabelled images, L1 and the moving average are left
-    out, since the textbook's step has none.
-
-    Args:
-        ways, only, rounds, output: see `gan.benchmark_gan`.
+    A step goes from images in memory to the optimiser. The textbook's step has no CutMix, unlabelled images, L1 or
+    moving average, so ours goes without them. For the arguments see `gan.benchmark_gan`.
 
     Raises:
         UserError: a setting is unknown, or the device lacks what a way needs.
@@ -49,13 +45,13 @@ def benchmark_classifier(
     data = timing.made_images(4 * batch_size, *image_shape(config.data), DATASETS[config.data.name].num_classes)
     trainers = {way: _trainer(config, data, device, way) for way in ways}
     source = _trainer(config, data, device, "float32")  # of the textbook's weights and batches
-    textbook = TextbookClassifierTrainer(_network(source), **config.training.model_dump(include=SGD))
+    textbook = TextbookClassifierTrainer(source.network_pass.network, **config.training.model_dump(include=SGD))
     stages = {f"mixup at {name}": k for k, name in enumerate(textbook.network.boundaries)}
     steps: dict[timing.Key, timing.Works] = {}
     mixes: dict[timing.Key, timing.Works] = {}
     for setting in timing.choose_settings([timing.NONE, *stages], only):
         k = stages.get(setting)
-        steps[timing.TEXTBOOK, setting] = {"step": _textbook_step(textbook, source, config.data.noise, k)}
+        steps[timing.TEXTBOOK, setting] = {"step": _textbook_step(textbook, source, k)}
         steps |= {(way, setting): {"step": _step(trainer, k)} for way, trainer in trainers.items()}
         if k is not None:
             mixes[timing.TEXTBOOK, setting] = {"mix": _textbook_mix(textbook, source, k)}
@@ -84,7 +80,7 @@ def _trainer(config: ClassifierConfig, data: ImageData, device: torch.device, wa
 
 
 def _step(trainer: SupervisedTrainer, k: int | None) -> Callable[[], Any]:
-    """Return our step with mixup at stage k; None: without."""
+    """Return our step with mixup at stage k; None: without mixup."""
     mixup = None if k is None else ClassifierMixup(stages=(k,), alpha=ALPHA)
 
     def step() -> None:
@@ -94,23 +90,20 @@ def _step(trainer: SupervisedTrainer, k: int | None) -> Callable[[], Any]:
     return step
 
 
-def _textbook_step(
-    textbook: TextbookClassifierTrainer, source: SupervisedTrainer, noise: float, k: int | None
-) -> Callable[[], Any]:
-    inputs = ClassifierPass(_network(source), noise=noise, generator=source.generator).inputs
+def _textbook_step(textbook: TextbookClassifierTrainer, source: SupervisedTrainer, k: int | None) -> Callable[[], Any]:
     draw = None if k is None else numpy_draw([k], ALPHA, np.random.default_rng(0))
 
     def step() -> None:
         images, labels = source.batches.next()
         assert labels is not None
-        textbook.step(inputs(images), labels, draw)
+        textbook.step(source.network_pass.inputs(images), labels, draw)
 
     return step
 
 
 def _mix(trainer: SupervisedTrainer, k: int, way: str) -> Callable[[], Any]:
     """Return the mixing of our hidden states at stage k, forward and backward."""
-    network, (images, _) = _network(trainer), trainer.batches.next()
+    network, (images, _) = trainer.network_pass.network, trainer.batches.next()
     plan = ClassifierMixup(stages=(k,), alpha=ALPHA).plan(len(images), torch.Generator().manual_seed(0))
     with autocast(images.device, timing.device_settings(way)["bf16"]):
         return _forward_and_backward(plan.to(images.device).mixes, network, images, k)
@@ -136,9 +129,3 @@ def _forward_and_backward(
             torch.autograd.grad(mixed, h, gradient)
 
     return work
-
-
-def _network(trainer: SupervisedTrainer) -> Classifier:
-    network = trainer.descent.shown_network
-    assert isinstance(network, Classifier)
-    return network

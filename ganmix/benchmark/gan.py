@@ -1,4 +1,4 @@
-"""D and G steps of a GAN config, ours and the textbook's: seconds, FLOPs, and what mixup costs."""
+"""Time D and G steps of a GAN config, ours and the textbook's; count FLOPs and what mixup costs."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,27 +16,23 @@ from ganmix.tasks.data import image_shape
 from ganmix.tasks.gan import build_trainer
 
 PAIRS: tuple[tuple[str, ...], ...] = (("FR",), ("FR", "FF"))
-STEPS = (
-    timing.Column("D step s", "d_step", 9, 3),
-    timing.Column("G step s", "g_step", 9, 3),
-    timing.Column("iteration s", "iteration", 12, 3),
-)
+STEPS = timing.Column("D step s", "d_step", 9, 3), timing.Column("G step s", "g_step", 9, 3)
+ITERATION = timing.Column("iteration s", "iteration", 12, 3)
 FLOPS = timing.Column("GFLOP", "gflop", 9, 1), timing.Column("x none", "gflop_cost", 8, 3)
-COLUMNS = (timing.SETTING, timing.WAY, *STEPS, timing.SPEEDUP, *timing.COST, *FLOPS)
+COLUMNS = (timing.SETTING, timing.WAY, *STEPS, ITERATION, timing.SPEEDUP, *timing.COST, *FLOPS)
 
 
 def benchmark_gan(
     config: GanConfig, *, ways: Sequence[str], only: Sequence[str] | None, rounds: int, output: Path | None
 ) -> None:
-    """Print a table of all settings and ways, and write it as JSON.
+    """Print a table of all settings and ways, and write it as JSON to `output`.
 
-    Penalties and the moving average are left out, since the textbook's step has none.
+    The textbook's step has no penalties and no moving average, so ours goes without them.
 
     Args:
-        ways: of 'float32', 'bfloat16', 'compiled-float32', 'compiled-bfloat16'; the textbook is always there.
-        only: the settings to time, by their names in the table; None: all.
+        ways: 'float32', 'bfloat16', 'compiled-float32', 'compiled-bfloat16'; the textbook is always added.
+        only: names in the table of the settings to time; None: all.
         rounds: timed repetitions of each way and setting, in turns; the medians are reported.
-        output: the JSON file.
 
     Raises:
         UserError: a setting is unknown, or the device lacks what a way needs.
@@ -84,9 +80,8 @@ def _ours(config: GanConfig, data: ImageData, device: torch.device, way: str) ->
 def _textbook(config: GanConfig, data: ImageData, device: torch.device) -> timing.Works:
     ours = build_trainer(config, data, device)
     real, _ = ours.batches.next()
-    plain = TextbookGanTrainer(
-        ours.generator, ours.discriminator, ours.loss, lr=config.training.lr, betas=config.training.betas
-    )
+    adam = config.training.model_dump(include={"lr", "betas"})
+    plain = TextbookGanTrainer(ours.generator, ours.discriminator, ours.loss, **adam)
     draw = torch.Generator().manual_seed(0)
 
     def noise() -> Tensor:

@@ -1,12 +1,13 @@
-"""Steps as others write them, to measure ours against: the same functions, computed the plain way.
+"""Steps as others write them, the same functions as ours computed in the plain way, to time ours against.
 
-A GAN's as most toolkits have it: resampling is done apart from the convolution beside it, each term of D's loss has a
-pass of its own, and the G step computes gradients of D's weights that nobody uses. A classifier's as the authors of
-Manifold Mixup have it.
+The GAN steps are those of most toolkits: resampling is apart from the convolution beside it, each term of D's loss has
+a pass of its own, and the G step computes unused gradients of D's weights. The classifier step is that of the authors
+of Manifold Mixup.
 """
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import MethodType
 from typing import Any, TypeVar
 
@@ -23,29 +24,12 @@ from ganmix.networks.gan.resample import ConvDownsample2d, DownsampleShortcut, U
 
 Network = TypeVar("Network", bound=Staged)
 
-
-def _upsample_then_conv(self: UpsampleConv2d, x: Tensor) -> Tensor:
-    return F.conv2d(F.interpolate(x, scale_factor=2.0), self.weight, self.bias, padding=1)
-
-
-def _conv_then_pool(self: ConvDownsample2d, x: Tensor) -> Tensor:
-    return F.avg_pool2d(F.conv2d(x, self.weight, self.bias, padding=1), 2)
-
-
-def _upsample_then_shortcut(self: UpsampleShortcut, x: Tensor) -> Tensor:
-    big = F.interpolate(x, scale_factor=2.0)
-    return big if self.conv is None else self.conv(big)
-
-
-def _shortcut_then_pool(self: DownsampleShortcut, x: Tensor) -> Tensor:
-    return F.avg_pool2d(self.conv(x), 2)
-
-
+_double = partial(F.interpolate, scale_factor=2.0)
 PLAIN: dict[type[nn.Module], Callable[..., Tensor]] = {
-    UpsampleConv2d: _upsample_then_conv,
-    ConvDownsample2d: _conv_then_pool,
-    UpsampleShortcut: _upsample_then_shortcut,
-    DownsampleShortcut: _shortcut_then_pool,
+    UpsampleConv2d: lambda layer, x: F.conv2d(_double(x), layer.weight, layer.bias, padding=1),
+    ConvDownsample2d: lambda layer, x: F.avg_pool2d(F.conv2d(x, layer.weight, layer.bias, padding=1), 2),
+    UpsampleShortcut: lambda layer, x: _double(x) if layer.conv is None else layer.conv(_double(x)),
+    DownsampleShortcut: lambda layer, x: F.avg_pool2d(layer.conv(x), 2),
 }
 
 
@@ -62,12 +46,7 @@ def plain_copy(network: Network) -> Network:
 
 
 class TextbookGanTrainer:
-    """D and G steps with the arithmetic of `algorithms.gan.GanTrainer`, in the textbook's way.
-
-    Args:
-        generator, discriminator: copied, see `plain_copy`.
-        loss: of `losses.GAN_LOSSES`; every mix counts as fake.
-    """
+    """D and G steps that compute what `algorithms.gan.GanTrainer` does; every mix counts as fake."""
 
     def __init__(self, generator: Staged, discriminator: Staged, loss: GanLoss, **adam: Any):
         self.generator = plain_copy(generator)
@@ -77,18 +56,17 @@ class TextbookGanTrainer:
         self._d_optimizer = torch.optim.Adam(self.discriminator.parameters(), **adam)
 
     def discriminator_step(self, real: Tensor, noise: Tensor, plan: MixPlan) -> Tensor:
-        """One D step; returns its loss."""
+        """Take a D step; return its loss."""
         self._d_optimizer.zero_grad()
         fake = self.generator(noise).detach()
         logits = {"real": self.discriminator(real), "fake": self.discriminator(fake)}
         if plan.mixed:
             # Hidden states from passes of their own, then on from the stage they were mixed at.
             h = torch.cat([self.discriminator.hidden(x, plan.stage) for x in (real, fake)])
-            for pair, rows in zip(
-                plan.mixed, torch.arange(len(plan.a), device=real.device).split(len(real)), strict=True
-            ):
-                lam = plan.lam[rows].reshape(-1, *[1] * (h.ndim - 1))
-                mixed = lam * h[plan.a[rows]] + (1 - lam) * h[plan.b[rows]]
+            parts = zip(*(rows.split(len(real)) for rows in (plan.lam, plan.a, plan.b)), strict=True)
+            for pair, (lam, a, b) in zip(plan.mixed, parts, strict=True):
+                lam = lam.reshape(-1, *[1] * (h.ndim - 1))
+                mixed = lam * h[a] + (1 - lam) * h[b]
                 for stage in list(self.discriminator.stages.values())[plan.stage :]:
                     mixed = stage(mixed)
                 logits[pair] = mixed
@@ -100,7 +78,7 @@ class TextbookGanTrainer:
         return loss.detach()
 
     def generator_step(self, noise: Tensor) -> Tensor:
-        """One G step; returns its loss."""
+        """Take a G step; return its loss."""
         self._g_optimizer.zero_grad()
         loss = self.loss.generator({"fake": self.discriminator(self.generator(noise))}).mean()
         loss.backward()
@@ -108,29 +86,19 @@ class TextbookGanTrainer:
         return loss.detach()
 
 
-# num -> stage, lambda and the partners [num] of one batch
-Draw = Callable[[int], tuple[int, float, np.ndarray]]
+Draw = Callable[[int], tuple[int, float, np.ndarray]]  # num -> stage, lambda and the partners [num] of one batch
 
 
 def numpy_draw(stages: Sequence[int], alpha: float, generator: np.random.Generator) -> Draw:
     """Return a function that draws where to mix a batch, how strongly, and with what."""
-
-    def draw(num: int) -> tuple[int, float, np.ndarray]:
-        return int(generator.choice(stages)), generator.beta(alpha, alpha), generator.permutation(num)
-
-    return draw
+    return lambda num: (int(generator.choice(stages)), generator.beta(alpha, alpha), generator.permutation(num))
 
 
 class TextbookClassifierTrainer:
-    """The arithmetic of `algorithms.supervised.SupervisedTrainer` in the way of the authors of Manifold Mixup.
+    """The step of `algorithms.supervised.SupervisedTrainer` as the authors of Manifold Mixup write it.
 
-    Contiguous float32; one-hot targets are made on the CPU; the mixing is drawn within the forward pass, by numpy, and
-    is `h * lam + h[partner] * (1 - lam)`; the loss is binary cross-entropy of the softmax outputs. Images come as ours
-    do: data loading is not compared.
-
-    Args:
-        network: copied, see `plain_copy`.
-        sgd: the optimiser's lr, momentum ...
+    Contiguous float32; one-hot targets are made on the CPU; numpy draws the mixing within the forward pass; the loss is
+    binary cross-entropy of the softmax outputs. Data loading is not compared.
 
     Source: https://github.com/vikasverma1077/manifold_mixup, supervised/ at 870ef77; their manner, not their text.
     """
@@ -140,16 +108,8 @@ class TextbookClassifierTrainer:
         self._optimizer = torch.optim.SGD(self.network.parameters(), **sgd)
 
     def step(self, inputs: Tensor, labels: Tensor, draw: Draw | None) -> Tensor:
-        """One step on prepared images [N, C, R, R] and their classes, int64 [N]; returns its loss."""
-        logits, targets = self._forward(inputs, labels, draw)
-        loss = F.binary_cross_entropy(logits.softmax(1), targets)
-        self._optimizer.zero_grad()
-        loss.backward()
-        self._optimizer.step()
-        return loss.detach()
-
-    def _forward(self, h: Tensor, labels: Tensor, draw: Draw | None) -> tuple[Tensor, Tensor]:
-        targets = torch.zeros(len(labels), self.network.num_classes)
+        """Take a step on prepared images [N, C, R, R] and their classes, int64 [N]; return its loss."""
+        h, targets = inputs, torch.zeros(len(labels), self.network.num_classes)
         targets = targets.scatter_(1, labels[:, None].cpu(), 1).to(h.device)
         mixed_at = None
         if draw is not None:
@@ -159,7 +119,11 @@ class TextbookClassifierTrainer:
             if k == mixed_at:
                 h, targets = mix(h, lam, partner), mix(targets, lam, partner)
             h = stage(h)
-        return h, targets
+        loss = F.binary_cross_entropy(h.softmax(1), targets)
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        return loss.detach()
 
 
 def mix(h: Tensor, lam: Tensor, partner: np.ndarray) -> Tensor:

@@ -1,4 +1,4 @@
-"""Seconds of several ways to compute the same, measured in turns, with the ratios within each turn."""
+"""Time several ways to compute the same in turns; compare them by the ratios within each turn; print the tables."""
 
 import json
 import resource  # Unix only, as is the lock of a run folder
@@ -6,7 +6,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,32 +20,29 @@ from ganmix.engine.device import hardware, keep_freed_memory, prepare_device
 from ganmix.engine.files import write_atomically
 from ganmix.errors import UserError
 
-TEXTBOOK = "textbook"  # the way that the others are measured against
-NONE = "none"  # the setting without mixup, which the others are measured against
+TEXTBOOK = "textbook"  # the way to compare the others with
+NONE = "none"  # the setting to compare the others with: no mixup
 
 Config = TypeVar("Config", bound=Section)
-
-
 Key = tuple[str, str]  # way: 'textbook', 'float32', 'compiled-bfloat16' ...; setting: 'none', 'mixup at layer1' ...
-Works = Mapping[str, Callable[[], Any]]  # what one way does in one setting, by name: D and G steps, or one step
-Times = dict[Key, dict[str, list[float]]]  # the seconds of each work, one a round
+Works = Mapping[str, Callable[[], Any]]  # name -> D step, G step, step or mix, of one way in one setting
+Times = dict[Key, dict[str, list[float]]]  # key -> name of a work -> its seconds in each round
 
 
 class Column(NamedTuple):
-    """A column of the printed table: its head, the row's key, its width, and the digits of its numbers."""
+    """A column of a printed table; `key` is the row's, and None digits mean text."""
 
     head: str
     key: str
     width: int
-    digits: int | None = None  # of text
+    digits: int | None = None
 
-    def align(self, text: str) -> str:
-        return text.ljust(self.width) if self.digits is None else text.rjust(self.width)
-
-    def cell(self, value: Any) -> str:
-        """Return a value as wide as the column; a tuple joined by hyphens."""
-        numbers = value if isinstance(value, tuple) else (value,)
-        return self.align(value if self.digits is None else "-".join(f"{x:.{self.digits}f}" for x in numbers))
+    def cell(self, value: str | float | tuple[float, ...]) -> str:
+        """Return the head or a value as wide as the column, the numbers of a tuple joined by hyphens."""
+        if not isinstance(value, str):
+            numbers = value if isinstance(value, tuple) else (value,)
+            value = "-".join(f"{number:.{self.digits}f}" for number in numbers)
+        return value.ljust(self.width) if self.digits is None else value.rjust(self.width)
 
 
 SETTING, WAY = Column("setting", "setting", 18), Column("way", "way", 18)
@@ -55,22 +51,18 @@ COST = Column("x none", "cost", 8, 3), Column("quartiles", "cost_quartiles", 12,
 
 
 def device_settings(way: str) -> dict[str, bool]:
-    """Return the keys of the config's `device` section that make our way: its precision, and whether it is compiled."""
+    """Return the keys of the config's `device` section for one of our ways."""
     return {"bf16": way.endswith("bfloat16"), "compile": way.startswith("compiled")}
 
 
 def device_for(settings: Device, ways: Sequence[str]) -> torch.device:
-    """Return the config's device.
-
-    Raises:
-        UserError: it is not there, or lacks what one of the ways needs.
-    """
+    """Return the config's device; raise UserError if it is missing or lacks what one of the ways needs."""
     compiles = any(device_settings(way)["compile"] for way in ways)
     return prepare_device(settings.model_copy(update={"compile": compiles}))
 
 
 def changed(config: Config, **sections: Any) -> Config:
-    """Return a copy of a config with sections replaced, or with the keys of a section that a dict gives."""
+    """Return a copy of a config with other sections; a dict replaces only some keys of its section."""
     assert sections.keys() <= type(config).model_fields.keys(), f"not all sections of the config: {[*sections]}"
     for name, value in sections.items():
         section = getattr(config, name).model_copy(update=value) if isinstance(value, dict) else value
@@ -79,18 +71,14 @@ def changed(config: Config, **sections: Any) -> Config:
 
 
 def choose_settings(known: Sequence[str], only: Sequence[str] | None) -> list[str]:
-    """Return the settings to time, in the order of `known`; None: all.
-
-    Raises:
-        UserError: one of `only` is not known; the message lists those that are.
-    """
+    """Return the settings of `only` in the order of `known`, or all; raise UserError if one is unknown."""
     if unknown := [name for name in only or () if name not in known]:
         raise UserError(f"--settings: {unknown[0]!r} is not one of {', '.join(map(repr, known))}")
     return [name for name in known if only is None or name in only]
 
 
 def made_images(num: int, channels: int, resolution: int, num_classes: int | None = None) -> ImageData:
-    """Return images of noise, with labels where there are classes."""
+    """Return images of noise, with labels if there are classes."""
     draw = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (num, channels, resolution, resolution), generator=draw)
     labels = None if num_classes is None else torch.randint(num_classes, (num,), generator=draw)
@@ -98,13 +86,11 @@ def made_images(num: int, channels: int, resolution: int, num_classes: int | Non
 
 
 def measure(works: Mapping[Key, Works], rounds: int, device: torch.device) -> Times:
-    """Time all works, one after the other in each round, those of one way together."""
-    ways = list(dict.fromkeys(way for way, _ in works))
-    in_turns = sorted(works, key=lambda key: ways.index(key[0]))
-    times: Times = {key: {name: [] for name in works[key]} for key in in_turns}
+    """Time all works in each round, those of one way together."""
+    keys_of = {way: [key for key in works if key[0] == way] for way, _ in works}
+    times: Times = {key: {name: [] for name in works[key]} for keys in keys_of.values() for key in keys}
     for i in range(1 + rounds):
-        for way, group in groupby(in_turns, key=lambda key: key[0]):
-            keys = list(group)
+        for way, keys in keys_of.items():
             keep_freed_memory(way != TEXTBOOK)  # each way has the memory allocator that it has in practice
             for work in works[keys[0]].values():
                 work()  # not timed: what the allocator gave back is faulted in anew
@@ -118,15 +104,11 @@ def measure(works: Mapping[Key, Works], rounds: int, device: torch.device) -> Ti
 
 
 def compare(times: Times, total: str) -> list[dict[str, Any]]:
-    """Return a row for each (way, setting).
+    """Return a row for each way and setting: its median seconds by name, and ratios of the seconds named `total`.
 
-    Args:
-        total: the name of the seconds to compare.
-
-    Returns:
-        `way`, `setting`; by name the median seconds; `speedup`, the textbook's seconds over these, and `cost`, these
-        over those of the same way without mixup: medians of the ratios within each round, NaN where there is nothing to
-        compare with. `speedup_quartiles` and `cost_quartiles` are the first and third quartile of the same ratios.
+    `speedup` is the textbook's seconds over these, `cost` is these over those of the same way without mixup: medians of
+    the ratios within each round, NaN if there is nothing to compare with. `speedup_quartiles` and `cost_quartiles` are
+    the first and third quartile of the same ratios.
     """
     rows = []
     for (way, setting), seconds in times.items():
@@ -154,35 +136,28 @@ def report(
     tables: Mapping[str, tuple[Sequence[Column], Sequence[Mapping[str, Any]]]],
     output: Path | None,
 ) -> None:
-    """Print tables below what they depend on, and write all of it as JSON.
+    """Print tables and what they depend on, and write all of it as JSON to `output`.
 
     Args:
         sizes: `batch_size`, `rounds` and the like.
-        tables: by the key of their rows in the file.
-        output: the JSON file.
+        tables: key of the rows in the file -> columns and rows.
     """
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device) / 1024**3
     else:
         unit = 1 if sys.platform == "darwin" else 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1024**3
-    numbers = ", ".join(f"{name} {number}" for name, number in sizes.items())
-    print(f"{hardware(device)}; torch {torch.__version__}; {numbers}")
+    machine = {"hardware": hardware(device), "torch": torch.__version__}
+    print(f"{machine['hardware']}; torch {machine['torch']}; {', '.join(f'{name} {n}' for name, n in sizes.items())}")
     for columns, rows in tables.values():
         if rows:
-            print(" ".join(column.align(column.head) for column in columns))
+            print(" ".join(column.cell(column.head) for column in columns))
         for row in rows:
             print(" ".join(column.cell(row[column.key]) for column in columns))
     print(f"peak memory {peak:.2f} GiB")
     if output is not None:
-        content = {
-            "hardware": hardware(device),
-            "torch": torch.__version__,
-            **sizes,
-            "config": config.model_dump(),
-            "peak_memory_gib": peak,
-            **{name: rows for name, (_, rows) in tables.items()},
-        }
+        content = {**machine, **sizes, "config": config.model_dump(), "peak_memory_gib": peak}
+        content |= {name: rows for name, (_, rows) in tables.items()}
         write_atomically(output, (json.dumps(content, indent=2) + "\n").encode())
         print(f"written to {output}", file=sys.stderr)
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ganmix.commands.common import command
+from ganmix.config.either import read_either_config
+from ganmix.config.gan import GanConfig
 
 
 @command
@@ -28,22 +30,19 @@ def benchmark(arguments: Sequence[str] | None = None) -> None:
         "--settings",
         nargs="+",
         metavar="S",
+        dest="only",
         help="time only these, named as in the table: none 'FR at input', none 'mixup at layer1'",
     )
     parser.add_argument("--rounds", type=int, default=7, help="timed repetitions; default %(default)s")
-    parser.add_argument("--json", type=Path, help="also write the tables to this file")
-    options = parser.parse_intermixed_args(arguments)
-    keys = {"ways": options.ways, "only": options.settings, "rounds": options.rounds, "output": options.json}
+    parser.add_argument("--json", type=Path, dest="output", help="also write the tables to this file")
+    options = vars(parser.parse_intermixed_args(arguments))
+    config = read_either_config(options.pop("config"), options.pop("overrides"))
 
-    from ganmix.config.either import read_either_config
-    from ganmix.config.gan import GanConfig
-
-    config = read_either_config(options.config, options.overrides)
     if isinstance(config, GanConfig):
         from ganmix.benchmark.gan import benchmark_gan
 
-        benchmark_gan(config, **keys)
+        benchmark_gan(config, **options)
     else:
         from ganmix.benchmark.classifier import benchmark_classifier
 
-        benchmark_classifier(config, **keys)
+        benchmark_classifier(config, **options)

@@ -1,4 +1,4 @@
-"""What every verb has: its errors become lines on stderr and an exit status."""
+"""How each verb turns errors into lines on stderr and an exit status."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -8,33 +8,28 @@ from ganmix.errors import DivergedError, Stopped, UserError
 
 
 def command(work: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int]:
-    """Make a command of a function that parses arguments (None: the command line's) and does the work."""
+    """Make `work` return an exit status, and print its errors as lines on stderr.
+
+    Args:
+        work: parses arguments (None: the command line's) and does what they ask for.
+    """
 
     @wraps(work)
     def run(arguments: Sequence[str] | None = None) -> int:
-        return exit_status(lambda: work(arguments))
+        try:
+            return work(arguments) or 0
+        except UserError as error:
+            lines, status = [f"error: {problem}" for problem in error.problems], error.exit_status
+        except DivergedError as error:
+            lines, status = [f"diverged: {error}"], error.exit_status
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            lines, status = [f"error: {where}{error.strerror or error}"], UserError.exit_status
+        except Stopped as stop:
+            lines, status = [f"stopped by {stop}; the same command goes on from here"], stop.exit_status
+        except KeyboardInterrupt:
+            lines, status = ["stopped at once; a training resumes from its last checkpoint"], 130
+        print(*lines, sep="\n", file=sys.stderr)
+        return status
 
     return run
-
-
-def exit_status(work: Callable[[], int | None]) -> int:
-    """Run `work`; print errors that a user can act on as lines on stderr; return the exit status, or that of `work`."""
-    try:
-        return work() or 0
-    except UserError as error:
-        for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
-        return error.exit_status
-    except DivergedError as error:
-        print(f"diverged: {error}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        print("stopped at once; a training goes on from its last checkpoint", file=sys.stderr)
-        return 130
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
-        return UserError.exit_status
-    except Stopped as stop:
-        print(f"stopped by {stop}; the same command goes on from here", file=sys.stderr)
-        return stop.exit_status

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +38,7 @@ def sample(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a GAN run")
     parser.add_argument("--checkpoint", default="latest", help="best, latest or a file; default %(default)s")
-    parser.add_argument("--num", type=int, default=64, metavar="N", help="number of images; default %(default)s")
+    parser.add_argument("--num", type=int, default=NUM_GRID, metavar="N", help="number of images; default %(default)s")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="folder to write into; default RUN/generated")
     parser.add_argument(
         "--npz", action="store_true", help="write one samples.npz (arr_0, uint8 [N, H, W, C]) instead of PNGs"
@@ -65,33 +64,27 @@ def sample(arguments: Sequence[str] | None = None) -> None:
         help="compare its features besides pixels; none: only pixels; default: the extractor that scores the run",
     )
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N; default: the run's")
-    run_sample(**vars(parser.parse_args(arguments)))
+    _write_samples(parser.parse_args(arguments))
 
 
-def run_sample(
-    run: Path,
-    *,
-    checkpoint: str = "latest",
-    num: int = NUM_GRID,
-    output: Path | None = None,
-    npz: bool = False,
-    seed: int = 0,
-    truncation: float | None = None,
-    interpolations: int = 6,
-    neighbours: int = 8,
-    extractor: str | None = None,
-    device: str | None = None,
-) -> None:
-    """Write what a run's generator makes; the same arguments write the same bytes, and a larger `num` adds images.
+def _write_samples(options: argparse.Namespace) -> None:
+    """Write images/ or samples.npz, grid.png, interpolation.png and .gif, neighbours.png and .json, and samples.json.
 
-    These files replace older ones: images/ or samples.npz, grid.png, interpolation.png and .gif, neighbours.png and
-    .json, and samples.json, which says what they were made from. `--help` explains the arguments.
-
-    Raises:
-        UserError: an argument is out of its range, there is no such run, checkpoint, extractor or device, or the
-            folder cannot be written.
+    The same arguments write the same bytes, and a larger `num` adds images. The files replace older ones.
     """
-    _check(num, seed, truncation, interpolations, neighbours)
+    run, num, seed, truncation = options.run, options.num, options.seed, options.truncation
+    interpolations, neighbours = options.interpolations, options.neighbours
+    checks = {
+        f"--num must be at least 1, got {num}": num >= 1,
+        f"--seed must be at least 0 and below 2^63, got {seed}": 0 <= seed < 2**63,
+        f"--truncation must be a finite number greater than 0, got {truncation}": (
+            truncation is None or 0 < truncation < float("inf")
+        ),
+        f"--interpolations must be at least 0, got {interpolations}": interpolations >= 0,
+        f"--neighbours must lie in 0..{MAX_ROWS}, got {neighbours}": 0 <= neighbours <= MAX_ROWS,
+    }
+    if problems := [problem for problem, passed in checks.items() if not passed]:
+        raise UserError(problems)
 
     # PyTorch takes seconds to load: --help and wrong arguments need not wait for it.
     import torch
@@ -110,11 +103,20 @@ def run_sample(
     config = read_either_config(run_folder.config)
     if not isinstance(config, GanConfig):
         raise UserError(f"{run} is a classifier's run; only GANs make images")
-    place = device_named(device or config.device.name, "--device" if device else "device.name")
-    judge = choose_extractor(config, extractor) if neighbours else None
-    trained = load_generator(config, run_folder.checkpoint(checkpoint), device=place)
-    folder = output or run / "generated"
-    _make_writable(folder)
+    device = device_named(options.device or config.device.name, "--device" if options.device else "device.name")
+    extractor = choose_extractor(config, options.extractor) if neighbours else None
+    trained = load_generator(config, run_folder.checkpoint(options.checkpoint), device=device)
+    folder = options.output or run / "generated"
+    origin = {
+        "run": str(run),
+        "checkpoint": str(trained.checkpoint),
+        "step": trained.step,
+        "ema": trained.ema,
+        "seed": seed,
+        "truncation": truncation,
+        "batch_norm": "running" if truncation is None else "standing",
+    }
+    write_atomically(folder / "samples.json", json.dumps({**origin, "num": num}, indent=2).encode())
     keep_freed_memory()
 
     def draw(num: int) -> "Tensor":
@@ -126,24 +128,14 @@ def run_sample(
     network = trained.network if truncation is None else fitted_to(trained.network, draw(NUM_FITTED))
     say(f"generator    {trained.checkpoint}, step {trained.step}{', moving average' if trained.ema else ''}")
     images = make(draw(max(num, NUM_COMPARED if neighbours else 0)), "sampling")
-    if npz:
+    if options.npz:
         write_npz(folder / "samples.npz", images[:num])
         say(f"samples      {folder / 'samples.npz'} ({num:,}: arr_0, uint8 [N, H, W, C])")
     else:
         write_pngs(folder / "images", images[:num])
         others = sorted(x for x in (folder / "images").glob("*.png") if not x.stem.isdecimal() or int(x.stem) >= num)
-        also = f"; {len(others)} others, such as {others[0].name}, were there before" if others else ""
+        also = f"; {len(others)} older ones remain, such as {others[0].name}" if others else ""
         say(f"samples      {folder / 'images'} ({num:,}{also})")
-    origin = {
-        "run": str(run),
-        "checkpoint": str(trained.checkpoint),
-        "step": trained.step,
-        "ema": trained.ema,
-        "seed": seed,
-        "truncation": truncation,
-        "batch_norm": "running" if truncation is None else "standing",
-    }
-    write_atomically(folder / "samples.json", json.dumps({**origin, "num": num}, indent=2).encode())
     write_png(folder / "grid.png", square_grid(to_float(images[: min(num, NUM_GRID)])))
     say(f"             {folder / 'grid.png'}")
     if interpolations:
@@ -157,29 +149,4 @@ def run_sample(
         write_animation(folder / "interpolation.gif", grids, FRAMES)
         say(f"between them {folder / 'interpolation.png'}, and .gif")
     if neighbours:
-        write_neighbours(config, images[:NUM_COMPARED], judge, place, neighbours, folder, origin)
-
-
-def _check(num: int, seed: int, truncation: float | None, interpolations: int, neighbours: int) -> None:
-    problems = []
-    if num < 1:
-        problems.append(f"the number of images must be at least 1, got {num}")
-    if not 0 <= seed < 2**63:
-        problems.append(f"the seed must be at least 0 and below 2^63, got {seed}")
-    if truncation is not None and not 0 < truncation < float("inf"):
-        problems.append(f"truncation must be a finite number greater than 0, got {truncation:g}")
-    if interpolations < 0:
-        problems.append(f"interpolations must be at least 0, got {interpolations}")
-    if not 0 <= neighbours <= MAX_ROWS:
-        problems.append(f"neighbours must lie in 0..{MAX_ROWS}, got {neighbours}")
-    if problems:
-        raise UserError(problems)
-
-
-def _make_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror})") from error
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"cannot write to {folder} (no permission)")
+        write_neighbours(config, images[:NUM_COMPARED], extractor, device, neighbours, folder, origin)

@@ -1,4 +1,4 @@
-"""One config over several seeds: each a training in a process and a folder of its own, some of them side by side."""
+"""One config over several seeds: each trains in a process and a folder of its own, some of them side by side."""
 
 import json
 import os
@@ -6,10 +6,9 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Thread
 
 from ruamel.yaml import YAML
 
@@ -17,22 +16,23 @@ from ganmix.engine.progress import say
 from ganmix.engine.signals import handling_signals
 from ganmix.errors import DivergedError, UserError
 
+POLL_SECONDS = 0.05
 PROGRESS_SECONDS = 30  # between lines about trainings that run side by side
 SOURCE = Path(__file__).parents[2]  # the folder that `ganmix` is in
+ENDINGS = {None: "not started", 0: "done", 128 + signal.SIGINT: "stopped", 128 + signal.SIGTERM: "stopped"}
 
 
 def run_seeds(
     program: str, config_path: Path, overrides: Sequence[str], run_dir: Path, seeds: Sequence[int], jobs: int
 ) -> int:
-    """Train a config with each seed, into `run_dir`/seed-N; the same call goes on where it was stopped.
+    """Train a config with each seed, into `run_dir`/seed-N; the same call resumes.
 
-    After a SIGINT or SIGTERM the running trainings finish their step and save, and no others start. After a second one
-    they stop at once. A training that diverges or fails does not stop the others. But after one that cannot use its
-    config, data or folder none starts, since the next could not either.
+    After a SIGINT or SIGTERM the running trainings finish their step and save, and no other starts. After a second one
+    they stop at once. A training that diverges or fails does not stop the others. But none starts after one that cannot
+    use its config, data or folder, since the next could not either.
 
     Args:
         program: the verb, "train-gan" or "train-classifier".
-        config_path: the YAML file.
         overrides: `key=value` each; none sets the seed.
         run_dir: the folder of all the runs.
         seeds: at least 0, all different.
@@ -47,10 +47,11 @@ def run_seeds(
         UserError: an argument is out of its range.
     """
     _check(overrides, seeds, jobs)
-    trainings = [Training(seed, run_dir / f"seed-{seed}", with_log=min(jobs, len(seeds)) > 1) for seed in seeds]
+    jobs = min(jobs, len(seeds))
+    trainings = [Training(seed, run_dir / f"seed-{seed}", with_log=jobs > 1) for seed in seeds]
     signals = _train(trainings, lambda training: command(program, config_path, overrides, training), jobs)
     for training in trainings:
-        say(training.state())
+        training.report()
     say(f"table        python -m ganmix report {shlex.quote(str(run_dir))}")
     if signals:
         say(f"stopped by {signal.Signals(signals[0]).name}; the same command goes on from here")
@@ -62,13 +63,9 @@ def run_seeds(
 
 
 class Training:
-    """The training of one seed.
+    """The training of one seed into a folder: its output goes into log.txt there, or to the terminal."""
 
-    Args:
-        seed: its seed.
-        folder: its run's.
-        with_log: append its output to log.txt in `folder`; otherwise it has the terminal.
-    """
+    process: subprocess.Popen[bytes]
 
     def __init__(self, seed: int, folder: Path, *, with_log: bool):
         self.seed = seed
@@ -77,33 +74,35 @@ class Training:
         self.status: int | None = None  # once it has ended: exit status, or 128 + the number of a signal
         self._start_of_log = 0
 
-    def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start its process; raise OSError where the log cannot be written."""
         if self.log is None:
-            return subprocess.Popen(arguments, env=environment)
+            self.process = subprocess.Popen(arguments, env=environment)
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._start_of_log = log.tell()
-            return subprocess.Popen(arguments, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                arguments, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def has_ended(self) -> bool:
+        code = self.process.poll()
+        if code is not None:
+            self.status = code if code >= 0 else 128 - code
+        return code is not None
 
     def last_line(self) -> str:
-        """Return the last line that its process wrote into the log."""
+        """Return the last line of the log that this process wrote."""
         written = self.log.read_bytes()[self._start_of_log :] if self.log and self.log.exists() else b""
         return written.decode(errors="replace").rstrip().rpartition("\n")[2]
 
-    def state(self) -> str:
-        """Return a line that says how it ended."""
-        if self.status is None:
-            state = "not started"
-        elif self.status == 0:
-            state = "done"
-        elif self.status in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-            state = "stopped"
-        elif self.status > 128:
-            state = f"killed by signal {self.status - 128}"
-        else:
-            state = ": ".join(filter(None, [f"exit status {self.status}", self.last_line()]))
-        return f"seed {self.seed:<7} {state}, {self.log or self.folder}"
+    def report(self, event: str | None = None) -> None:
+        """Print an event, or how the training ended."""
+        status = self.status or 0
+        failure = ": ".join(filter(None, [f"exit status {status}", self.last_line()]))
+        other = f"killed by signal {status - 128}" if status > 128 else failure
+        say(f"seed {self.seed:<7} {event or ENDINGS.get(self.status, other)}, {self.log or self.folder}")
 
 
 def command(program: str, config_path: Path, overrides: Sequence[str], training: Training) -> list[str]:
@@ -115,61 +114,51 @@ def command(program: str, config_path: Path, overrides: Sequence[str], training:
 
 def _train(trainings: Sequence[Training], command_of: Callable[[Training], list[str]], jobs: int) -> list[int]:
     """Run trainings, `jobs` side by side; return the signals that came meanwhile."""
-    environment = _environment(min(jobs, len(trainings)))
-    waiting, running, signals = list(trainings), dict[Training, subprocess.Popen[bytes]](), list[int]()
-    events: SimpleQueue[int | tuple[Training, int]] = SimpleQueue()  # a signal, or a training with its exit code
-
-    def start(training: Training) -> None:
-        say(f"seed {training.seed:<7} starts, {training.log or training.folder}")
+    environment = _environment(jobs)
+    waiting, running = list(trainings), list[Training]()
+    arrived, handled = list[int](), list[int]()  # signals
+    progress_at = time.monotonic() + PROGRESS_SECONDS
+    with handling_signals(arrived.append):
         try:
-            process = running[training] = training.start(command_of(training), environment)
-        except OSError as error:
-            say(f"error: run.dir: cannot write to {error.filename} ({error.strerror})")
-            training.status = UserError.exit_status
-            waiting.clear()
-        else:
-            Thread(target=lambda: events.put((training, process.wait())), daemon=True).start()
-
-    def end(training: Training, code: int) -> None:
-        del running[training]
-        training.status = code if code >= 0 else 128 - code
-        say(training.state())
-        if training.status == UserError.exit_status:
-            waiting.clear()
-
-    def receive(signum: int) -> None:
-        signals.append(signum)
-        waiting.clear()
-        # Ctrl-C at a terminal reaches all the processes in its foreground. Twice would be once too often.
-        if signum == signal.SIGTERM or not _in_foreground():
-            for process in running.values():
-                process.send_signal(signum)
-        if len(signals) == 1 and any(training.log for training in running):
-            say("finishing these steps and saving; once more to stop at once")
-
-    with handling_signals(events.put):
-        try:
-            while True:
+            while waiting or running:
                 while waiting and len(running) < jobs:
-                    start(waiting.pop(0))
-                if not running:
-                    return signals
-                try:
-                    event = events.get(timeout=PROGRESS_SECONDS)
-                except Empty:
+                    training = waiting.pop(0)
+                    training.report("starts")
+                    try:
+                        training.start(command_of(training), environment)
+                        running.append(training)
+                    except OSError as error:
+                        say(f"error: run.dir: cannot write to {error.filename} ({error.strerror})")
+                        training.status = UserError.exit_status
+                        waiting.clear()
+                time.sleep(POLL_SECONDS)
+                for training in [training for training in running if training.has_ended()]:
+                    running.remove(training)
+                    training.report()
+                    if training.status == UserError.exit_status:
+                        waiting.clear()
+                while arrived:
+                    handled.append(arrived.pop(0))
+                    waiting.clear()
+                    # A Ctrl-C at a terminal reaches every process in its foreground; a second one would be too many.
+                    if handled[-1] == signal.SIGTERM or not _in_foreground():
+                        for training in running:
+                            training.process.send_signal(handled[-1])
+                    if len(handled) == 1 and jobs > 1:
+                        say("finishing these steps and saving; once more to stop at once")
+                if jobs > 1 and time.monotonic() > progress_at:
+                    progress_at = time.monotonic() + PROGRESS_SECONDS
                     for training in running:
-                        if training.log:
-                            say(f"seed {training.seed:<7} {training.last_line() or 'is starting'}")
-                else:
-                    receive(event) if isinstance(event, int) else end(*event)
-        finally:  # whatever went wrong here: no training goes on unseen
-            for process in running.values():
-                process.terminate()
-                process.wait()
+                        say(f"seed {training.seed:<7} {training.last_line() or 'is starting'}")
+        finally:  # after any error here no training may run on unseen
+            for training in running:
+                training.process.terminate()
+                training.process.wait()
+    return handled
 
 
 def _check(overrides: Sequence[str], seeds: Sequence[int], jobs: int) -> None:
-    problems = [f"--seeds: {seed} is there twice" for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]
+    problems = [f"--seeds: {seed} is given twice" for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]
     problems += [f"--seeds: a seed must be at least 0, got {seed}" for seed in seeds if seed < 0]
     if jobs < 1:
         problems.append(f"--jobs must be at least 1, got {jobs}")
@@ -177,19 +166,14 @@ def _check(overrides: Sequence[str], seeds: Sequence[int], jobs: int) -> None:
         key, _, value = override.partition("=")
         section = YAML(typ="safe", pure=True).load(value) if key == "run" else None
         if key == "run.seed" or (isinstance(section, dict) and "seed" in section):
-            problems.append(f"command line {override!r}: --seeds sets the seed already")
+            problems.append(f"command line {override!r}: --seeds already sets the seed")
     if problems:
         raise UserError(problems)
 
 
 def _environment(jobs: int) -> dict[str, str]:
-    """Return the trainings' environment, with a share of the cores for each.
-
-    Threads of several processes on the same cores wait for one another: two trainings of two threads each on two
-    cores are several times slower than of one thread each.
-    """
     environment = dict(os.environ)
-    if jobs > 1:
+    if jobs > 1:  # threads that share cores wait for each other: two trainings are several times slower then
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // jobs)))
     if SOURCE.name not in ("site-packages", "dist-packages"):  # not installed: `python -m` may not find it

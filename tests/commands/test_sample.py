@@ -7,7 +7,7 @@ from PIL import Image
 
 from ganmix.commands import neighbours
 from ganmix.commands.neighbours import write_neighbours
-from ganmix.commands.sample import run_sample
+from ganmix.commands.sample import sample
 from ganmix.config.gan import GanConfig
 from ganmix.config.reader import read_config
 from ganmix.data import load_images, to_uint8
@@ -90,6 +90,12 @@ def contents(folder):
 
 def read_json(path):
     return json.loads(path.read_text())
+
+
+def run_sample(run, **arguments):
+    """Run the verb; raise its errors, which it would print."""
+    words = [f"--{name}" if value is True else f"--{name}={value}" for name, value in arguments.items()]
+    sample.__wrapped__([str(run), *words])
 
 
 def plain(run, output, **arguments):
@@ -188,8 +194,8 @@ def test_animation_is_four_seconds_that_close(sampled):
 
 
 def test_truncated_noise_makes_tamer_images_of_the_usual_brightness(grey, tmp_path):
-    for truncation in (None, 0.3):
-        plain(grey[0], tmp_path / str(truncation), npz=True, num=500, truncation=truncation)
+    for name, arguments in (("None", {}), ("0.3", {"truncation": 0.3})):
+        plain(grey[0], tmp_path / name, npz=True, num=500, **arguments)
     usual, tame = (np.load(tmp_path / name / "samples.npz")["arr_0"].astype(float) for name in ("None", "0.3"))
     assert tame.mean() == pytest.approx(usual.mean(), rel=0.1)
     assert read_json(tmp_path / "0.3" / "samples.json")["batch_norm"] == "standing"
@@ -343,20 +349,20 @@ def test_extractor_is_what_the_run_is_scored_by_or_what_is_asked_for(tmp_path, m
 def test_earlier_images_that_were_not_replaced_are_mentioned(grey, tmp_path, capsys):
     plain(grey[0], tmp_path, num=5)
     plain(grey[0], tmp_path, num=3)
-    assert "images (3; 2 others, such as 000003.png, were there before)" in capsys.readouterr().err
+    assert "images (3; 2 older ones remain, such as 000003.png)" in capsys.readouterr().err
     assert len(list((tmp_path / "images").iterdir())) == 5
 
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ({"num": 0}, "the number of images must be at least 1, got 0"),
-        ({"seed": -1}, "the seed must be at least 0 and below 2^63, got -1"),
-        ({"truncation": 0.0}, "truncation must be a finite number greater than 0, got 0"),
-        ({"truncation": float("nan")}, "truncation must be a finite number greater than 0, got nan"),
-        ({"interpolations": -1}, "interpolations must be at least 0, got -1"),
-        ({"neighbours": -1}, "neighbours must lie in 0..200, got -1"),
-        ({"neighbours": 201}, "neighbours must lie in 0..200, got 201"),
+        ({"num": 0}, "--num must be at least 1, got 0"),
+        ({"seed": -1}, "--seed must be at least 0 and below 2^63, got -1"),
+        ({"truncation": 0.0}, "--truncation must be a finite number greater than 0, got 0"),
+        ({"truncation": float("nan")}, "--truncation must be a finite number greater than 0, got nan"),
+        ({"interpolations": -1}, "--interpolations must be at least 0, got -1"),
+        ({"neighbours": -1}, "--neighbours must lie in 0..200, got -1"),
+        ({"neighbours": 201}, "--neighbours must lie in 0..200, got 201"),
         ({"checkpoint": "best"}, "this run has: latest.pt"),
         ({"extractor": "digit"}, "did you mean 'digits'"),
         ({"device": "gpu"}, "expected auto, cpu, cuda or cuda:N, got 'gpu'"),
@@ -369,10 +375,10 @@ def test_unusable_arguments_are_named_before_anything_is_written(grey, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
-def test_no_run_and_a_folder_that_cannot_be_made_are_named(grey, tmp_path):
+def test_no_run_and_a_folder_that_cannot_be_made_are_named(grey, tmp_path, capsys):
     with pytest.raises(UserError, match="there is no run here"):
         run_sample(tmp_path)
     file = tmp_path / "file"
     file.write_text("")
-    with pytest.raises(UserError, match=f"cannot write to {file} "):
-        run_sample(grey[0], output=file)
+    assert sample([str(grey[0]), "--output", str(file)]) == 2
+    assert capsys.readouterr().err == f"error: {file}: File exists\n"

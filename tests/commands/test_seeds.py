@@ -294,11 +294,11 @@ def test_trainings_are_ended_where_the_runner_fails(pretend, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("overrides", "seeds", "jobs", "problem"),
     [
-        ([], [0, 1, 0], 1, "--seeds: 0 is there twice"),
+        ([], [0, 1, 0], 1, "--seeds: 0 is given twice"),
         ([], [0, -1], 1, "--seeds: a seed must be at least 0, got -1"),
         ([], [0, 1], 0, "--jobs must be at least 1, got 0"),
-        (["run.seed=3"], [0, 1], 1, "command line 'run.seed=3': --seeds sets the seed already"),
-        (["run={seed: 3}"], [0, 1], 1, "command line 'run={seed: 3}': --seeds sets the seed already"),
+        (["run.seed=3"], [0, 1], 1, "command line 'run.seed=3': --seeds already sets the seed"),
+        (["run={seed: 3}"], [0, 1], 1, "command line 'run={seed: 3}': --seeds already sets the seed"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named_before_anything_starts(tmp_path, overrides, seeds, jobs, problem):
