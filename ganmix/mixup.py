@@ -108,8 +108,10 @@ def sample_lambda(alpha: float, num: int, generator: torch.Generator, *, clamp: 
         raise ValueError(f"alpha must be greater than 0, got {alpha}")
     # Beta is g1 / (g1 + g2) of two Gamma(alpha). At a small alpha both underflow to 0, hence logarithms and
     # Gamma(alpha) = Gamma(alpha + 1) * U^(1/alpha).
-    shape = torch.full((2, num), alpha + 1.0, dtype=torch.float64)
-    log_u = torch.rand(2, num, dtype=torch.float64, generator=generator).log()
+    # The device is named, since a user may have set another as torch's default.
+    device = generator.device
+    shape = torch.full((2, num), alpha + 1.0, dtype=torch.float64, device=device)
+    log_u = torch.rand(2, num, dtype=torch.float64, generator=generator, device=device).log()
     log_g = torch._standard_gamma(shape, generator=generator).log() + log_u / alpha
     # Both logarithms are -inf (U = 0) once in 2^100 draws; every other sigmoid is finite.
     logit = log_g[0] - log_g[1]
@@ -125,7 +127,7 @@ def choose_stage(stages: Sequence[int], generator: torch.Generator) -> int:
         raise ValueError(f"stages are numbers, got {list(stages)}; networks.resolve_stages turns names into numbers")
     if min(stages) < 0:
         raise ValueError(f"stages are numbered from 0, got {list(stages)}")
-    return stages[int(torch.randint(len(stages), (), generator=generator))]
+    return stages[int(torch.randint(len(stages), (), generator=generator, device=generator.device))]
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ class ClassifierMixup:
             ValueError: the batch is empty, or a setting is out of its range.
         """
         stage, lam, partner = _draw(self, num, generator, clamp=False)
-        rows, batch, mixed = torch.arange(num), {"images": num}, {"mixes": num}
+        rows, batch, mixed = torch.arange(num, device=generator.device), {"images": num}, {"mixes": num}
         return MixPlan(stage, rows, partner, lam, False, self.block_gradients, batch, mixed)
 
 
@@ -199,7 +201,7 @@ class DiscriminatorMixup:
     def plan(self, num: int, generator: torch.Generator) -> MixPlan:
         """Draw the plan of a batch `cat(real, fake)` with `num` rows of each; see `ClassifierMixup.plan`."""
         stage, lam, partner = _draw(self, num, generator, clamp=self.clamp)
-        real = torch.arange(num)
+        real = torch.arange(num, device=generator.device)
         parents = [PAIRS[pair](real, real + num, partner) for pair in self.pairs]
         a, b = (torch.cat(rows) for rows in zip(*parents, strict=True))
         lam = lam.repeat(len(self.pairs)) if lam.ndim else lam
@@ -209,7 +211,7 @@ class DiscriminatorMixup:
 
 def no_mixes(num: int) -> MixPlan:
     """Return the plan that leaves a batch `cat(real, fake)` with `num` rows of each unchanged."""
-    none = torch.arange(0)
+    none = torch.arange(0, device="cpu")
     return MixPlan(0, none, none, none.float(), append=True, batch={"real": num, "fake": num})
 
 
@@ -221,8 +223,9 @@ def _draw(
         raise ValueError(f"a batch of at least one row is needed, got {num}")
     stage = choose_stage(mixup.stages, generator)
     lam = sample_lambda(mixup.alpha, num if mixup.lam_per == "sample" else 1, generator, clamp=clamp)
-    blocks = torch.arange(num).split(mixup.block_size or num)
-    partner = torch.cat([block[torch.randperm(len(block), generator=generator)] for block in blocks])
+    device = generator.device
+    blocks = torch.arange(num, device=device).split(mixup.block_size or num)
+    partner = torch.cat([block[torch.randperm(len(block), generator=generator, device=device)] for block in blocks])
     return stage, lam if mixup.lam_per == "sample" else lam[0], partner
 
 

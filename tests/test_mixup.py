@@ -465,3 +465,14 @@ def test_the_core_needs_no_other_module_of_ganmix():
     code = "import sys, ganmix.mixup; print(*sorted(m for m in sys.modules if m.split('.')[0] == 'ganmix'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["ganmix", "ganmix.mixup"]
+
+
+@pytest.mark.parametrize("mixup", [ClassifierMixup([0, 1], 0.2), DiscriminatorMixup([0, 1], 0.2)])
+def test_a_plan_is_the_same_whatever_device_is_the_default(mixup):
+    expected = mixup.plan(6, torch.Generator().manual_seed(0))
+    with torch.device("meta"):
+        found = mixup.plan(6, torch.Generator("cpu").manual_seed(0))
+        empty = no_mixes(6)
+    for name in ("a", "b", "lam"):
+        assert torch.equal(getattr(found, name), getattr(expected, name))
+    assert (found.stage, empty.a.device.type) == (expected.stage, "cpu")

@@ -132,7 +132,7 @@ def _evaluate_run(
 
 def _selected(folder: RunFolder, config: Config) -> Measurement | None:
     """Return what the training said of the checkpoint that it selected; None: the config selects the last."""
-    select = "last" if isinstance(config, GanConfig) else config.evaluation.select
+    select = getattr(config.evaluation, "select", "last")
     if select == "last":
         return None
     found = [each for each in folder.measurements if each.protocol.get("selected_by") == select]
