@@ -473,7 +473,7 @@ def test_second_signal_ends_at_once(start, tmp_path):
     os.kill(process.pid, signal.SIGTERM)
     process.join(60)
     assert process.exitcode == 130
-    assert said.read_text().endswith("\nstopped at once; a training goes on from its last checkpoint\n")
+    assert said.read_text().endswith("\nstopped at once; a training resumes from its last checkpoint\n")
     assert not (folder / "checkpoints" / "latest.pt").exists()
 
 
