@@ -112,9 +112,14 @@ class PaperRow(Section):
 
 Stages = Annotated[
     tuple[CountOrZero | str, ...],
-    Field(min_length=1, description="where to mix, one drawn each step: 0 (input), k (after the k-th stage) or names"),
+    Field(
+        min_length=1,
+        description="where to mix: numbers or names, one drawn a step; 0 is the input, k the output of the k-th stage",
+    ),
 ]
-LambdaPer = Annotated[Literal["sample", "batch"], Field(description="one lambda for each image, or for the batch")]
+LambdaPer = Annotated[
+    Literal["sample", "batch"], Field(description="one lambda for each image, or for the whole batch")
+]
 
 
 class StageMixup(Section):

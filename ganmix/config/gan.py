@@ -10,7 +10,7 @@ from ganmix.config.common import Data, Device, FolderData, LambdaPer, Logging, P
 
 NoiseSize = Annotated[Count, Field(description="dimensions of the noise")]
 Width = Annotated[Count, Field(description="channels of every block")]
-DoublingWidth = Annotated[Count, Field(description="channels at full resolution; they double each time it halves")]
+DoublingWidth = Annotated[Count, Field(description="channels at full resolution; they double as it halves")]
 SpectralNorm = Annotated[bool, Field(description="divide every weight by its largest singular value")]
 
 
