@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,7 +117,9 @@ def _write_samples(options: argparse.Namespace) -> None:
         "truncation": truncation,
         "batch_norm": "running" if truncation is None else "standing",
     }
-    write_atomically(folder / "samples.json", json.dumps({**origin, "num": num}, indent=2).encode())
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"cannot write to {folder} (no permission)")
     keep_freed_memory()
 
     def draw(num: int) -> "Tensor":
@@ -136,6 +139,7 @@ def _write_samples(options: argparse.Namespace) -> None:
         others = sorted(x for x in (folder / "images").glob("*.png") if not x.stem.isdecimal() or int(x.stem) >= num)
         also = f"; {len(others)} older ones remain, such as {others[0].name}" if others else ""
         say(f"samples      {folder / 'images'} ({num:,}{also})")
+    write_atomically(folder / "samples.json", json.dumps({**origin, "num": num}, indent=2).encode())
     write_png(folder / "grid.png", square_grid(to_float(images[: min(num, NUM_GRID)])))
     say(f"             {folder / 'grid.png'}")
     if interpolations:

@@ -382,3 +382,12 @@ def test_no_run_and_a_folder_that_cannot_be_made_are_named(grey, tmp_path, capsy
     file.write_text("")
     assert sample([str(grey[0]), "--output", str(file)]) == 2
     assert capsys.readouterr().err == f"error: {file}: File exists\n"
+
+
+def test_interrupted_sampling_leaves_no_account_of_images_it_did_not_write(grey, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ganmix.engine.pictures.write_pngs", interrupted)
+    assert sample([str(grey[0]), "--output", str(tmp_path), "--neighbours", "0"]) == 130
+    assert not (tmp_path / "samples.json").exists()
